@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Logs the system calls that the rule set of the calling user names. */
+#include "vmlinux.h"
+#include "event.h"
+#include "abi.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#define MAX_UIDS 131072	       /* entries of an outer map */
+#define MAX_COUNTED_UIDS 65536 /* uids that have counters of their own */
+#define NO_UID 0xffffffff      /* (uid_t)-1: never a user; counts for all that found no room */
+
+volatile struct control control;
+
+/* types that only pointers reach: without these clang leaves them out of the object's BTF */
+const struct call *keep_call __attribute__((unused));
+const struct rule *keep_rule __attribute__((unused));
+const struct event *keep_event __attribute__((unused));
+
+/* an inner map: the calls to log for whoever points to it; user space freezes it */
+struct rule_set {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1); /* each has its own size */
+	__type(key, struct call);
+	__type(value, struct rule);
+};
+
+/* the outer maps, one for each kind of uid that can be matched */
+struct outer_map {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(max_entries, MAX_UIDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__array(values, struct rule_set);
+};
+
+struct outer_map real SEC(".maps"), effective SEC(".maps"), login SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 23); /* user space may set another size before loading */
+} events SEC(".maps");
+
+/* made at a uid's first match, so that only those who are logged cost memory */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, MAX_COUNTED_UIDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct counters);
+} counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} last_seq SEC(".maps");
+
+static __always_inline void add_rule(struct rule *sum, void *outer, __u32 uid, struct call *call)
+{
+	void *rules = bpf_map_lookup_elem(outer, &uid);
+	struct rule *rule = rules ? bpf_map_lookup_elem(rules, call) : NULL;
+
+	if (!rule)
+		return;
+	sum->action |= rule->action;
+	if (rule->revision > sum->revision)
+		sum->revision = rule->revision;
+}
+
+static __always_inline struct counters *counters_of(__u32 uid)
+{
+	static const struct counters zero;
+	struct counters *c = bpf_map_lookup_elem(&counts, &uid);
+
+	if (c)
+		return c;
+	bpf_map_update_elem(&counts, &uid, &zero, BPF_NOEXIST);
+	c = bpf_map_lookup_elem(&counts, &uid);
+	if (c)
+		return c;
+	uid = NO_UID;
+	return bpf_map_lookup_elem(&counts, &uid);
+}
+
+/* as the daemon's pid namespace numbers it, where it does; else as the initial one */
+static __always_inline __u32 pid_in_ns(struct pid *pid, __u32 initial)
+{
+	__u32 level = control.pidns_level;
+	struct upid *numbers = pid->numbers;
+	struct upid upid;
+
+	if (!level || BPF_CORE_READ(pid, level) < level)
+		return initial;
+	if (level > 32) /* MAX_PID_NS_LEVEL, include/linux/pid_namespace.h */
+		return initial;
+	numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+		  level * bpf_core_type_size(struct upid);
+	if (bpf_core_read(&upid, sizeof(upid), numbers))
+		return initial;
+	if (BPF_CORE_READ(upid.ns, ns.inum) != control.pidns_inum)
+		return initial;
+	return upid.nr;
+}
+
+static __always_inline __u32 loginuid_of(struct task_struct *task)
+{
+	return bpf_core_field_exists(task->loginuid) ? BPF_CORE_READ(task, loginuid.val) : NO_UID;
+}
+
+SEC("raw_tp/sys_enter")
+int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 id = ctx->args[1], nr = nr_of(id), pid_tgid;
+	struct task_struct *task;
+	struct counters *counters;
+	struct rule rule = {};
+	struct event *e;
+	struct call call;
+	__u32 abi, uid, scopes, pid, zero = 0;
+	__u64 *seq;
+	__u8 wanted;
+
+	/* most calls end here: no look-up for what nobody traces (-1, a skipped call, is huge) */
+	if (nr >= UIDTRACED_NR_MAX || !(wanted = control.wanted[nr]))
+		return 0;
+	task = (void *)bpf_get_current_task();
+	abi = abi_of(task, id);
+	if (abi > UIDTRACED_ARM || !(wanted >> abi & 1))
+		return 0;
+
+	call.nr = nr;
+	call.abi = abi;
+	uid = bpf_get_current_uid_gid();
+	scopes = control.scopes;
+	if (scopes & UIDTRACED_S_REAL)
+		add_rule(&rule, &real, uid, &call);
+	if (scopes & UIDTRACED_S_EFFECTIVE)
+		add_rule(&rule, &effective, BPF_CORE_READ(task, cred, euid.val), &call);
+	if (scopes & UIDTRACED_S_LOGIN)
+		add_rule(&rule, &login, loginuid_of(task), &call);
+	if (!rule.action)
+		return 0;
+
+	/* never trace the tracer: writing an event must not make one */
+	pid_tgid = bpf_get_current_pid_tgid();
+	if (pid_tgid >> 32 == control.self_tgid)
+		return 0;
+	pid = pid_in_ns(BPF_CORE_READ(task, group_leader, thread_pid), pid_tgid >> 32);
+	if (pid == control.journal_pid)
+		return 0;
+
+	counters = counters_of(uid);
+	seq = bpf_map_lookup_elem(&last_seq, &zero);
+	if (!counters || !seq)
+		return 0; /* cannot be: user space makes NO_UID's, and the array is whole */
+	counters->matched++;
+	if (!(rule.action & UIDTRACED_F_LOG)) {
+		counters->counted++;
+		return 0;
+	}
+	++*seq;
+	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	if (!e) {
+		counters->ring_full++;
+		return 0;
+	}
+	e->boot_ns = bpf_ktime_get_boot_ns();
+	e->seq = *seq;
+	read_args((void *)ctx->args[0], abi, e->args);
+	e->cpu = bpf_get_smp_processor_id();
+	e->uid = uid;
+	e->euid = BPF_CORE_READ(task, cred, euid.val);
+	e->loginuid = loginuid_of(task);
+	e->pid = pid;
+	e->tid = pid_in_ns(BPF_CORE_READ(task, thread_pid), (__u32)pid_tgid);
+	e->revision = rule.revision;
+	e->nr = nr;
+	e->abi = abi;
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+/* Run once by the daemon itself (BPF_PROG_TEST_RUN): only the kernel can tell it who it is. */
+SEC("raw_tp")
+int who_am_i(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+	struct upid upid;
+
+	if (level > 32 || bpf_core_read(&upid, sizeof(upid),
+					(void *)pid + bpf_core_field_offset(struct pid, numbers) +
+						level * bpf_core_type_size(struct upid)))
+		return 1;
+	control.self_tgid = bpf_get_current_pid_tgid() >> 32;
+	control.pidns_level = level;
+	control.pidns_inum = BPF_CORE_READ(upid.ns, ns.inum);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
