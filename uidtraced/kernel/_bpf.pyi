@@ -1,0 +1,6 @@
+"""What the cffi module offers; `libbpf` is its sole importer."""
+
+from typing import Any
+
+ffi: Any
+lib: Any

@@ -1,0 +1,34 @@
+"""Builds `_bpf`, the cffi module (API mode): libbpf, bpf/event.h and the helpers in C.
+
+Runs at build time only. Constants are `...`, so that the C compiler fills them in.
+"""
+
+import re
+from pathlib import Path
+
+from cffi import FFI
+
+HERE = Path(__file__).parent
+EVENT_H = HERE.parent.parent / "bpf" / "event.h"
+
+
+def declarations(header: str) -> str:
+    """Return *header* without what cffi's parser does not take: guards and comments."""
+    no_comments = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    return re.sub(r"^#(ifndef|define \w+$|endif).*$", "", no_comments, flags=re.MULTILINE)
+
+
+ffibuilder = FFI()
+ffibuilder.cdef(
+    "typedef unsigned char __u8; typedef unsigned short __u16;"
+    "typedef unsigned int __u32; typedef unsigned long long __u64;"
+    + declarations(EVENT_H.read_text(encoding="utf-8"))
+    + (HERE / "libbpf.cdef").read_text(encoding="utf-8")
+)
+ffibuilder.set_source(
+    "uidtraced.kernel._bpf",
+    f"#include <linux/types.h>\n{EVENT_H.read_text(encoding='utf-8')}"
+    + (HERE / "helpers.c").read_text(encoding="utf-8"),
+    libraries=["bpf"],
+    extra_compile_args=["-Wall", "-Wno-unused-function"],
+)

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What is better said in C: the va_list of libbpf's log, and the ring buffer's memory. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static void uidtraced_log(int level, const char *line);
+
+/* libbpf hands over a va_list, which only C can format */
+static int print_line(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char line[1024];
+	int n;
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	n = vsnprintf(line, sizeof(line), format, args);
+	uidtraced_log(level, line);
+	return n;
+}
+
+static void uidtraced_log_start(void)
+{
+	libbpf_set_print(print_line);
+}
+
+/* Run a raw_tp program once, in the calling task. Its own answer must be 0. */
+static int uidtraced_run_once(int prog_fd)
+{
+	__u64 args[2] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = args, .ctx_size_in = sizeof(args));
+	int err = bpf_prog_test_run_opts(prog_fd, &opts);
+
+	if (!err && opts.retval) {
+		errno = EPROTO;
+		return -EPROTO;
+	}
+	return err;
+}
+
+static int uidtraced_map_id(int map_fd, __u32 *id)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+	int err = bpf_obj_get_info_by_fd(map_fd, &info, &len);
+
+	*id = info.id;
+	return err;
+}
+
+/*
+ * The consumer's side of BPF_MAP_TYPE_RINGBUF (kernel/bpf/ringbuf.c), in place of libbpf's: the
+ * position is given back only once the events are written, so that a reader that dies loses none.
+ */
+struct ring {
+	size_t size; /* of the data, a power of two */
+	uint64_t *consumer;
+	const uint64_t *producer;
+	const uint8_t *data; /* mapped twice in a row: no record is ever split */
+	size_t page;
+};
+
+static int ring_open(struct ring *ring, int map_fd, size_t size)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+	void *consumer, *producer;
+
+	consumer = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
+	if (consumer == MAP_FAILED)
+		return -errno;
+	producer = mmap(NULL, page + 2 * size, PROT_READ, MAP_SHARED, map_fd, page);
+	if (producer == MAP_FAILED) {
+		int err = -errno;
+
+		munmap(consumer, page);
+		return err;
+	}
+	ring->size = size;
+	ring->page = page;
+	ring->consumer = consumer;
+	ring->producer = producer;
+	ring->data = (const uint8_t *)producer + page;
+	return 0;
+}
+
+static void ring_close(struct ring *ring)
+{
+	if (!ring->consumer)
+		return;
+	munmap(ring->consumer, ring->page);
+	munmap((void *)ring->producer, ring->page + 2 * ring->size);
+	ring->consumer = NULL;
+}
+
+/*
+ * Copy whole events from *position on (from what was released, where it is 0) and move it behind
+ * the last one. Stops at a record that is still being written, and when no room is left.
+ */
+static size_t ring_copy(struct ring *ring, void *out, size_t room, __u64 *position)
+{
+	uint64_t at = *position ? *position : *ring->consumer;
+	uint64_t end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+	size_t used = 0;
+
+	while (at < end && room - used >= sizeof(struct event)) {
+		const uint8_t *record = ring->data + (at & (ring->size - 1));
+		uint32_t header = __atomic_load_n((const uint32_t *)record, __ATOMIC_ACQUIRE);
+		uint32_t length = header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
+
+		if (header & BPF_RINGBUF_BUSY_BIT)
+			break;
+		if (!(header & BPF_RINGBUF_DISCARD_BIT)) {
+			memcpy((uint8_t *)out + used, record + BPF_RINGBUF_HDR_SZ,
+			       sizeof(struct event));
+			used += sizeof(struct event);
+		}
+		at += (length + BPF_RINGBUF_HDR_SZ + 7) / 8 * 8;
+	}
+	*position = at;
+	return used;
+}
+
+static void ring_release(struct ring *ring, __u64 position)
+{
+	__atomic_store_n(ring->consumer, position, __ATOMIC_RELEASE);
+}
+
+/* bytes that wait, their headers included */
+static __u64 ring_pending(const struct ring *ring)
+{
+	return __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE) - *ring->consumer;
+}

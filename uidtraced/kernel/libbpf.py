@@ -1,0 +1,168 @@
+"""The sole importer of the cffi module: checked calls, libbpf's log, and the fds of maps."""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import structlog
+
+from uidtraced.errors import KernelError, PermissionDeniedError, UnsupportedError
+from uidtraced.kernel._bpf import ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["ENOTSUPP", "MapFd", "check", "check_pointer", "ffi", "lib", "start_log"]
+
+log = structlog.get_logger("libbpf")
+
+_LIBBPF_LEVELS: Final = ("warning", "info", "debug")
+"""libbpf_print_level of bpf/libbpf.h, in its order."""
+
+_ADVICE: Final[Mapping[int, str]] = {
+    errno.EPERM: "CAP_BPF and CAP_PERFMON are needed: run it as root or by its systemd unit",
+    errno.EACCES: "the verifier refused the program, or CAP_BPF or CAP_PERFMON is missing",
+    errno.ENOMEM: "not enough memory: raise the memory limit of the service, or LimitMEMLOCK=",
+    errno.E2BIG: "the map is full: name fewer uids one by one in the policy",
+    errno.EMFILE: "too many open files: raise LimitNOFILE=, or use fewer different rule sets",
+    errno.ENOSPC: "the kernel has no room for it: raise LimitMEMLOCK= or the memory limit",
+}
+
+ENOTSUPP: Final = 524
+"""What the kernel answers for a batch on a map type that has none (include/linux/errno.h)."""
+
+
+def check(call: str, result: int) -> int:
+    """Return *result* of the libbpf call *call* unless it is a negative errno or -1.
+
+    Raises PermissionDeniedError for EPERM, KernelError for the rest; each names the call, the
+    errno and what to do about it.
+    """
+    if result >= 0:
+        return result
+    # libbpf 1.x returns -errno and sets errno; the bare system calls of it do so as well
+    raise _error(call, -result if result < -1 else ffi.errno or errno.EPERM)
+
+
+def check_pointer(call: str, pointer: Any) -> Any:
+    """Return *pointer* unless it is NULL, for which libbpf has set errno."""
+    if pointer == ffi.NULL:
+        raise _error(call, ffi.errno)
+    return pointer
+
+
+def _error(call: str, number: int) -> Exception:
+    name = "ENOTSUPP" if number == ENOTSUPP else errno.errorcode.get(number, str(number))
+    advice = _ADVICE.get(number, "see the log above for what libbpf said, and uidtraced doctor")
+    text = f"{call}: {name} ({os.strerror(number)}); {advice}"
+    if number == errno.EPERM:
+        return PermissionDeniedError(text)
+    if number in (errno.ENOSYS, errno.EOPNOTSUPP, ENOTSUPP):
+        return UnsupportedError(text)
+    return KernelError(call, number, text)
+
+
+@ffi.def_extern()  # type: ignore[untyped-decorator]
+def uidtraced_log(level: int, line: Any) -> None:
+    """Take a line of libbpf's log into ours."""
+    text = ffi.string(line).decode("utf-8", "backslashreplace").rstrip()
+    method = _LIBBPF_LEVELS[level] if level < len(_LIBBPF_LEVELS) else "debug"
+    getattr(log, method)("libbpf", text=text)
+
+
+def start_log() -> None:
+    """Send libbpf's log to ours from now on."""
+    lib.uidtraced_log_start()
+
+
+class MapFd:
+    """A BPF map's fd that this process owns; closed by `close()` or at the end of a `with`."""
+
+    __slots__ = ("_fd", "id")
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        number = ffi.new("__u32 *")
+        try:
+            check("bpf_obj_get_info_by_fd", lib.uidtraced_map_id(fd, number))
+        except BaseException:
+            self.close()
+            raise
+        self.id: int = number[0]
+
+    @property
+    def fd(self) -> int:
+        """The fd; ValueError once closed."""
+        if self._fd < 0:
+            raise ValueError("the map's fd is closed")
+        return self._fd
+
+    def close(self) -> None:
+        """Close the fd; the map lives on while the kernel or another fd holds it."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            warnings.warn(f"BPF map {self.id} was not closed", ResourceWarning, stacklevel=1)
+            self.close()
+
+    def update_batch(self, keys: bytes, values: bytes, count: int) -> None:
+        """Put *count* pairs in; UnsupportedError where the kernel has no batch for this map.
+
+        After an error any part of them may be in.
+        """
+        done = ffi.new("__u32 *", count)
+        result = lib.bpf_map_update_batch(
+            self.fd, ffi.from_buffer(keys), ffi.from_buffer(values), done, ffi.NULL
+        )
+        check("bpf_map_update_batch", result)
+
+    def delete_batch(self, keys: bytes, count: int) -> None:
+        """Take *count* keys out; as `update_batch` for errors."""
+        done = ffi.new("__u32 *", count)
+        result = lib.bpf_map_delete_batch(self.fd, ffi.from_buffer(keys), done, ffi.NULL)
+        check("bpf_map_delete_batch", result)
+
+    def update(self, key: bytes, value: bytes, flags: int = 0) -> None:
+        """Put one pair in (*flags*: BPF_ANY)."""
+        check("bpf_map_update_elem", lib.bpf_map_update_elem(self.fd, key, value, flags))
+
+    def delete(self, key: bytes) -> None:
+        """Take one key out."""
+        check("bpf_map_delete_elem", lib.bpf_map_delete_elem(self.fd, key))
+
+    def lookup(self, key: bytes, size: int) -> bytes | None:
+        """Return the value of *key* (*size* bytes; of a map of maps, the inner map's id)."""
+        value = ffi.new("char[]", size)
+        result = lib.bpf_map_lookup_elem(self.fd, key, value)
+        if result == -errno.ENOENT:
+            return None
+        check("bpf_map_lookup_elem", result)
+        return bytes(ffi.buffer(value, size))
+
+    def keys(self, size: int) -> Iterable[bytes]:
+        """Yield every key (*size* bytes); one that goes while this runs may be left out."""
+        key, following = ffi.NULL, ffi.new("char[]", size)
+        while True:
+            result = lib.bpf_map_get_next_key(self.fd, key, following)
+            if result == -errno.ENOENT:
+                return
+            check("bpf_map_get_next_key", result)
+            found = bytes(ffi.buffer(following, size))
+            yield found
+            key = found
+
+    def freeze(self) -> None:
+        """Let user space write to it no more, this process included."""
+        check("bpf_map_freeze", lib.bpf_map_freeze(self.fd))

@@ -1,0 +1,59 @@
+"""The consumer's side of the ring buffer: copy a batch, hand it out, release it when written."""
+
+from __future__ import annotations
+
+from typing import Final, Self
+
+from uidtraced.kernel.libbpf import check, ffi, lib
+
+EVENT_SIZE: Final[int] = ffi.sizeof("struct event")
+EVENT_OFFSETS: Final[dict[str, int]] = {
+    name: field.offset for name, field in ffi.typeof("struct event").fields
+}
+"""Where each member of `struct event` (bpf/event.h) lies, in bytes."""
+
+RECORD_SIZE: Final[int] = (EVENT_SIZE + 8 + 7) // 8 * 8
+"""Bytes of the ring that one event takes: 8 of header, rounded up to 8."""
+
+
+class RingReader:
+    """Reads the ring buffer behind *map_fd*, which stays the caller's; *size* is its bytes."""
+
+    def __init__(self, map_fd: int, size: int, batch_events: int = 2048) -> None:
+        self._ring = ffi.new("struct ring *")
+        check("mmap of the ring buffer", lib.ring_open(self._ring, map_fd, size))
+        self._position = ffi.new("__u64 *")
+        self._room = batch_events * EVENT_SIZE
+        self._buffer = ffi.new("char[]", self._room)
+        self._view = memoryview(ffi.buffer(self._buffer))
+        self.fd = map_fd
+        """Readable (poll, epoll) while events wait."""
+
+    def copy(self) -> memoryview:
+        """Return the next events, `EVENT_SIZE` bytes each; valid until the next `copy()`.
+
+        Empty where none waits. What a reader copied and did not release before it ended, the
+        next reader of the ring gets again.
+        """
+        used = lib.ring_copy(self._ring, self._buffer, self._room, self._position)
+        return self._view[:used]
+
+    def release(self) -> None:
+        """Give the room of all that was copied back to the kernel."""
+        if self._position[0]:
+            lib.ring_release(self._ring, self._position[0])
+            self._position[0] = 0
+
+    def pending_bytes(self) -> int:
+        """Bytes that wait in the ring."""
+        return int(lib.ring_pending(self._ring))
+
+    def close(self) -> None:
+        """Unmap; what was not released stays in the ring for the next reader."""
+        lib.ring_close(self._ring)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,232 @@
+"""The tracer: the loaded BPF object, its outer maps and its attachment."""
+
+from __future__ import annotations
+
+import errno
+import importlib.resources
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from uidtraced.errors import KernelError, UnsupportedError
+from uidtraced.kernel.inner import InnerMaps
+from uidtraced.kernel.libbpf import MapFd, check, check_pointer, ffi, lib, start_log
+from uidtraced.kernel.ring import RingReader
+from uidtraced.rules import Abi, Flag, Nr, RuleSet, Scope, Uid
+
+_KEY: Final = struct.Struct("=I")
+_BTF: Final = Path("/sys/kernel/btf/vmlinux")
+_NO_UID: Final = _KEY.pack(2**32 - 1)
+
+DEFAULT_RING_BYTES: Final = 8 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What the kernel counted for one uid, as `struct counters` of bpf/event.h."""
+
+    matched: int = 0
+    ring_full: int = 0
+    limited: int = 0
+    counted: int = 0
+
+
+class Tracer:
+    """Loads the program; `put` and `remove` change who is logged, `attach` starts it.
+
+    Closing it ends tracing and leaves nothing in the kernel.
+    """
+
+    def __init__(self, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
+        """Load the object; *ring_bytes* is a power of two and a multiple of the page size.
+
+        Raises UnsupportedError where the kernel lacks BTF or another need, PermissionDeniedError
+        without the capabilities, KernelError for the rest.
+        """
+        start_log()
+        if not os.access(_BTF, os.R_OK):
+            raise UnsupportedError(
+                f"{_BTF} cannot be read: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
+                "which is needed; boot a kernel that has it"
+            )
+        self._link: Any = ffi.NULL
+        self._inner = InnerMaps()
+        self._object = _open_object()
+        try:
+            ring = self._map("events")
+            check("bpf_map__set_max_entries", lib.bpf_map__set_max_entries(ring, ring_bytes))
+            check("bpf_object__load", lib.bpf_object__load(self._object))
+            self._outer = {
+                scope: MapFd(os.dup(lib.bpf_map__fd(self._map(scope.value)))) for scope in Scope
+            }
+            self._control = self._map_control()
+            self._counts = MapFd(os.dup(lib.bpf_map__fd(self._map("counts"))))
+            self._cpus = check("libbpf_num_possible_cpus", lib.libbpf_num_possible_cpus())
+            self._counts.update(_NO_UID, bytes(ffi.sizeof("struct counters") * self._cpus))
+            self._identify()
+            self.ring = RingReader(lib.bpf_map__fd(ring), ring_bytes)
+        except BaseException:
+            self.close()
+            raise
+
+    def _map(self, name: str) -> Any:
+        call = f"bpf_object__find_map_by_name({name})"
+        found = lib.bpf_object__find_map_by_name(self._object, name.encode())
+        return check_pointer(call, found)
+
+    def _map_control(self) -> Any:
+        size = ffi.sizeof("struct control")
+        memory = mmap.mmap(lib.bpf_map__fd(self._map(".data.control")), size)
+        return ffi.from_buffer("struct control *", memory)
+
+    def _program(self, name: str) -> Any:
+        found = lib.bpf_object__find_program_by_name(self._object, name.encode())
+        return check_pointer(f"bpf_object__find_program_by_name({name})", found)
+
+    def _identify(self) -> None:
+        """Let the kernel note who this process is, so that it never traces it."""
+        fd = lib.bpf_program__fd(self._program("who_am_i"))
+        check("bpf_prog_test_run_opts", lib.uidtraced_run_once(fd))
+
+    @property
+    def attached(self) -> bool:
+        """Whether the program sees system calls now."""
+        return bool(self._link != ffi.NULL)
+
+    def attach(self) -> None:
+        """Start seeing system calls; nothing where it is attached."""
+        if not self.attached:
+            link = lib.bpf_program__attach(self._program("on_sys_enter"))
+            self._link = check_pointer("bpf_program__attach", link)
+
+    def detach(self) -> None:
+        """Stop seeing them: every task is off the slow entry path again."""
+        link, self._link = self._link, ffi.NULL
+        if link != ffi.NULL:
+            check("bpf_link__destroy", lib.bpf_link__destroy(link))
+
+    def want(self, calls: Iterable[tuple[Abi, Nr]]) -> None:
+        """Let exactly *calls* through to the rules; calls of other numbers end at once."""
+        wanted = bytearray(lib.UIDTRACED_NR_MAX)
+        for abi, nr in calls:
+            wanted[nr] |= 1 << abi
+        for nr, mask in enumerate(wanted):  # a byte at a time: each is whole at any moment
+            if self._control.wanted[nr] != mask:
+                self._control.wanted[nr] = mask
+
+    def use_scopes(self, scopes: Iterable[Scope]) -> None:
+        """Look up exactly *scopes*."""
+        bits = 0
+        for scope in scopes:
+            bits |= _SCOPE_BIT[scope]
+        self._control.scopes = bits
+
+    def prepare(self, rule_sets: Iterable[RuleSet], revision: int) -> None:
+        """Make the inner maps that are missing, whole and frozen; nobody uses them yet."""
+        for rules in rule_sets:
+            self._inner.get(rules, revision)
+
+    def put(self, scope: Scope, entries: Mapping[Uid, RuleSet]) -> None:
+        """Point each uid to its prepared inner map: each uid's change is one step."""
+        keys = [_KEY.pack(uid) for uid in entries]
+        fds = [_KEY.pack(self._inner.get(rules, 0).fd) for rules in entries.values()]
+        outer = self._outer[scope]
+        try:
+            outer.update_batch(b"".join(keys), b"".join(fds), len(keys))
+        except UnsupportedError:  # before 5.19
+            for key, fd in zip(keys, fds, strict=True):
+                outer.update(key, fd)
+
+    def remove(self, scope: Scope, uids: Iterable[Uid]) -> None:
+        """Take *uids* out of the outer map; one that is not in it is left so."""
+        keys = [_KEY.pack(uid) for uid in uids]
+        outer = self._outer[scope]
+        try:
+            outer.delete_batch(b"".join(keys), len(keys))
+        except (UnsupportedError, KernelError) as error:
+            if isinstance(error, KernelError) and error.errno != errno.ENOENT:
+                raise
+            for key in keys:
+                try:
+                    outer.delete(key)
+                except KernelError as absent:
+                    if absent.errno != errno.ENOENT:
+                        raise
+
+    def keep_only(self, rule_sets: Iterable[RuleSet]) -> None:
+        """Close the inner maps of all other rule sets."""
+        self._inner.keep_only(rule_sets)
+
+    def read(self, scope: Scope) -> dict[Uid, RuleSet | None]:
+        """Return what the kernel's outer map holds; None for an inner map that is not ours."""
+        outer = self._outer[scope]
+        found: dict[Uid, RuleSet | None] = {}
+        for key in list(outer.keys(_KEY.size)):
+            value = outer.lookup(key, _KEY.size)
+            if value is not None:
+                found[Uid(_KEY.unpack(key)[0])] = self._inner.find(_KEY.unpack(value)[0])
+        return found
+
+    def exclude_journal(self, pid: int) -> None:
+        """Never log the process *pid* (of this pid namespace); 0 for none."""
+        self._control.journal_pid = pid
+
+    def counters(self) -> dict[Uid, Counters]:
+        """Return what was counted for every uid that matched; UID_MAX + 1 is "no room"."""
+        fields = ("matched", "ring_full", "limited", "counted")
+        size = ffi.sizeof("struct counters")
+        totals: dict[Uid, Counters] = {}
+        for key in list(self._counts.keys(_KEY.size)):
+            raw = self._counts.lookup(key, size * self._cpus)
+            if raw is None:
+                continue
+            per_cpu = ffi.from_buffer("struct counters[]", raw)
+            sums = {name: sum(getattr(one, name) for one in per_cpu) for name in fields}
+            totals[Uid(_KEY.unpack(key)[0])] = Counters(**sums)
+        return totals
+
+    def close(self) -> None:
+        """Detach, unload and close everything; may be called again."""
+        link, self._link = self._link, ffi.NULL
+        if link != ffi.NULL:
+            lib.bpf_link__destroy(link)
+        if (ring := getattr(self, "ring", None)) is not None:
+            ring.close()
+        for outer in getattr(self, "_outer", {}).values():
+            outer.close()
+        if (counts := getattr(self, "_counts", None)) is not None:
+            counts.close()
+        self._inner.close()
+        opened, self._object = self._object, ffi.NULL
+        if opened != ffi.NULL:
+            lib.bpf_object__close(opened)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_SCOPE_BIT: Final[Mapping[Scope, int]] = {
+    Scope.REAL: lib.UIDTRACED_S_REAL,
+    Scope.EFFECTIVE: lib.UIDTRACED_S_EFFECTIVE,
+    Scope.LOGIN: lib.UIDTRACED_S_LOGIN,
+}
+
+
+def _open_object() -> Any:
+    code = importlib.resources.files(__package__).joinpath("uidtraced.bpf.o").read_bytes()
+    opened = lib.bpf_object__open_mem(code, len(code), ffi.NULL)
+    return check_pointer("bpf_object__open_mem", opened)
+
+
+def constants() -> dict[str, int]:
+    """Return the numbers of bpf/event.h that `rules` has too, for the test that compares them."""
+    names = [f"UIDTRACED_{abi.name}" for abi in Abi]
+    names += [f"UIDTRACED_F_{flag.name}" for flag in Flag]
+    return {name: int(getattr(lib, name)) for name in [*names, "UIDTRACED_NR_MAX"]}
