@@ -10,7 +10,8 @@
 #define MAX_COUNTED_UIDS 65536 /* uids that have counters of their own */
 #define NO_UID 0xffffffff      /* (uid_t)-1: never a user; counts for all that found no room */
 
-volatile struct control control;
+/* a section of its own, so that it starts the map that user space writes to */
+volatile struct control control SEC(".data.control") = {};
 
 /* types that only pointers reach: without these clang leaves them out of the object's BTF */
 const struct call *keep_call __attribute__((unused));

@@ -1,0 +1,112 @@
+"""Turns a batch of raw events into records, by the offsets that the C compiler gave."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from uidtraced.events.arguments import render_args
+from uidtraced.events.clock import WallClock
+from uidtraced.events.records import SyscallEvent
+from uidtraced.rules import Abi, Nr, Uid
+
+NO_UID: Final = 2**32 - 1
+
+_FORMATS: Final[Mapping[str, str]] = {
+    "boot_ns": "Q",
+    "seq": "Q",
+    "args": "6Q",
+    "cpu": "I",
+    "uid": "I",
+    "euid": "I",
+    "loginuid": "I",
+    "pid": "I",
+    "tid": "I",
+    "revision": "I",
+    "nr": "H",
+    "abi": "H",
+    "comm": "16s",
+}
+"""How each member of `struct event` is read; where it lies comes from cffi."""
+
+SyscallName: TypeAlias = Callable[[Abi, Nr], str]
+UserName: TypeAlias = Callable[[Uid], str | None]
+
+
+def event_struct(offsets: Mapping[str, int], size: int) -> struct.Struct:
+    """Return the Struct that reads `struct event` of *size* bytes with members at *offsets*.
+
+    ValueError where bpf/event.h has other members than this module knows.
+    """
+    if offsets.keys() != _FORMATS.keys() or list(offsets) != list(_FORMATS):
+        raise ValueError(f"struct event has the members {', '.join(offsets)}")
+    layout, at = "=", 0
+    for name, offset in offsets.items():
+        layout += f"{offset - at}x{_FORMATS[name]}"
+        at = offset + struct.calcsize("=" + _FORMATS[name])
+    return struct.Struct(f"{layout}{size - at}x")
+
+
+def printable_comm(raw: bytes) -> str:
+    """Return a thread's name up to its NUL; what is not UTF-8 becomes ``\\xNN``."""
+    return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Who knows the names that the kernel does not send."""
+
+    syscall: SyscallName
+    user: UserName
+
+
+class Decoder:
+    """Decodes batches of `struct event`."""
+
+    def __init__(self, offsets: Mapping[str, int], size: int, naming: Naming) -> None:
+        self._struct = event_struct(offsets, size)
+        self._naming = naming
+        self._clock = WallClock()
+        self._calls: dict[int, tuple[Abi, str]] = {}
+
+    def _call(self, abi: int, nr: int) -> tuple[Abi, str]:
+        key = abi << 16 | nr
+        found = self._calls.get(key)
+        if found is None:
+            known = Abi(abi)
+            found = self._calls[key] = (known, self._naming.syscall(known, Nr(nr)))
+        return found
+
+    def decode(self, batch: memoryview) -> list[SyscallEvent]:
+        """Return the events of *batch* in their order."""
+        self._clock.refresh()
+        when, user, call = self._clock.format_boot_ns, self._naming.user, self._call
+        events = []
+        for fields in self._struct.iter_unpack(batch):
+            boot_ns, seq, *args, cpu, uid, euid, loginuid, pid, tid, revision, nr, abi, comm = (
+                fields
+            )
+            known, name = call(abi, nr)
+            events.append(
+                SyscallEvent(
+                    ts=when(boot_ns),
+                    event="syscall",
+                    seq=seq,
+                    cpu=cpu,
+                    uid=uid,
+                    user=user(uid),
+                    euid=euid,
+                    loginuid=None if loginuid == NO_UID else loginuid,
+                    pid=pid,
+                    tid=tid,
+                    comm=printable_comm(comm),
+                    abi=known.label,
+                    nr=nr,
+                    syscall=name,
+                    args=render_args(known, name, args),
+                    revision=revision,
+                )
+            )
+        return events
