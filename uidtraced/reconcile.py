@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from uidtraced.errors import UidtracedError
 from uidtraced.rules import Abi, Nr, Plan, RuleSet, Scope, ScopePlan, Uid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ class RuleStore(Protocol):
 
 
 def diff(actual: Plan, desired: Plan) -> tuple[Action, ...]:
-    """Return what takes *actual* to *desired*: deletes first, so that a full map has room,
-    then by scope and uid, so that equal inputs give equal logs.
+    """Return what takes *actual* to *desired*.
+
+    Deletes come first, so that a full map has room; then all goes by scope and uid, so that
+    equal inputs give equal logs.
     """
     deletes: list[Action] = []
     puts: list[Action] = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import platform
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, NewType, TypeAlias
+from typing import TYPE_CHECKING, Final, NewType, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Uid = NewType("Uid", int)
 """A user id as the initial user namespace has it; 0 to UID_MAX."""

@@ -50,7 +50,7 @@ def event_struct(offsets: Mapping[str, int], size: int) -> struct.Struct:
 
 
 def printable_comm(raw: bytes) -> str:
-    """Return a thread's name up to its NUL; what is not UTF-8 becomes ``\\xNN``."""
+    r"""Return a thread's name up to its NUL; what is not UTF-8 becomes ``\\xNN``."""
     return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
 
 

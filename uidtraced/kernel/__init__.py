@@ -1,0 +1,1 @@
+"""The kernel: libbpf, maps, the ring buffer and the program. Knows nothing of YAML."""

@@ -1,5 +1,3 @@
-"""What the cffi module offers; `libbpf` is its sole importer."""
-
 from typing import Any
 
 ffi: Any

@@ -7,16 +7,18 @@ import importlib.resources
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from uidtraced.errors import KernelError, UnsupportedError
 from uidtraced.kernel.inner import InnerMaps
 from uidtraced.kernel.libbpf import MapFd, check, check_pointer, ffi, lib, start_log
 from uidtraced.kernel.ring import RingReader
 from uidtraced.rules import Abi, Flag, Nr, RuleSet, Scope, Uid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 _KEY: Final = struct.Struct("=I")
 _BTF: Final = Path("/sys/kernel/btf/vmlinux")
@@ -114,9 +116,9 @@ class Tracer:
         wanted = bytearray(lib.UIDTRACED_NR_MAX)
         for abi, nr in calls:
             wanted[nr] |= 1 << abi
-        for nr, mask in enumerate(wanted):  # a byte at a time: each is whole at any moment
-            if self._control.wanted[nr] != mask:
-                self._control.wanted[nr] = mask
+        for number, mask in enumerate(wanted):  # a byte at a time: each is whole at any moment
+            if self._control.wanted[number] != mask:
+                self._control.wanted[number] = mask
 
     def use_scopes(self, scopes: Iterable[Scope]) -> None:
         """Look up exactly *scopes*."""
