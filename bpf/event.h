@@ -69,7 +69,7 @@ struct event {
 	__u32 uid;
 	__u32 euid;
 	__u32 loginuid; /* 2^32 - 1: unset */
-	__u32 pid;	/* thread group, as the daemon's pid namespace numbers it */
+	__u32 pid;	/* thread group, in the daemon's pid namespace where it is in it */
 	__u32 tid;
 	__u32 revision;
 	__u16 nr;

@@ -85,24 +85,26 @@ static __always_inline struct counters *counters_of(__u32 uid)
 	return bpf_map_lookup_elem(&counts, &uid);
 }
 
-/* as the daemon's pid namespace numbers it, where it does; else as the initial one */
+static __always_inline int read_upid(struct upid *upid, struct pid *pid, __u32 level)
+{
+	if (level > 32) /* MAX_PID_NS_LEVEL, include/linux/pid_namespace.h */
+		return -1;
+	return bpf_core_read(upid, sizeof(*upid),
+			     (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				     level * bpf_core_type_size(struct upid));
+}
+
+/* as the daemon's pid namespace numbers it; 0 where it does not */
 static __always_inline __u32 pid_in_ns(struct pid *pid, __u32 initial)
 {
 	__u32 level = control.pidns_level;
-	struct upid *numbers = pid->numbers;
 	struct upid upid;
 
-	if (!level || BPF_CORE_READ(pid, level) < level)
+	if (!level)
 		return initial;
-	if (level > 32) /* MAX_PID_NS_LEVEL, include/linux/pid_namespace.h */
-		return initial;
-	numbers = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-		  level * bpf_core_type_size(struct upid);
-	if (bpf_core_read(&upid, sizeof(upid), numbers))
-		return initial;
-	if (BPF_CORE_READ(upid.ns, ns.inum) != control.pidns_inum)
-		return initial;
-	return upid.nr;
+	if (BPF_CORE_READ(pid, level) < level || read_upid(&upid, pid, level))
+		return 0;
+	return BPF_CORE_READ(upid.ns, ns.inum) == control.pidns_inum ? upid.nr : 0;
 }
 
 static __always_inline __u32 loginuid_of(struct task_struct *task)
@@ -149,7 +151,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	if (pid_tgid >> 32 == control.self_tgid)
 		return 0;
 	pid = pid_in_ns(BPF_CORE_READ(task, group_leader, thread_pid), pid_tgid >> 32);
-	if (pid == control.journal_pid)
+	if (pid && pid == control.journal_pid)
 		return 0;
 
 	counters = counters_of(uid);
@@ -174,8 +176,9 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	e->uid = uid;
 	e->euid = BPF_CORE_READ(task, cred, euid.val);
 	e->loginuid = loginuid_of(task);
-	e->pid = pid;
-	e->tid = pid_in_ns(BPF_CORE_READ(task, thread_pid), (__u32)pid_tgid);
+	/* a task of another pid namespace has no number in ours: the initial one's must do */
+	e->pid = pid ?: pid_tgid >> 32;
+	e->tid = pid_in_ns(BPF_CORE_READ(task, thread_pid), (__u32)pid_tgid) ?: (__u32)pid_tgid;
 	e->revision = rule.revision;
 	e->nr = nr;
 	e->abi = abi;
@@ -193,9 +196,7 @@ int who_am_i(struct bpf_raw_tracepoint_args *ctx)
 	__u32 level = BPF_CORE_READ(pid, level);
 	struct upid upid;
 
-	if (level > 32 || bpf_core_read(&upid, sizeof(upid),
-					(void *)pid + bpf_core_field_offset(struct pid, numbers) +
-						level * bpf_core_type_size(struct upid)))
+	if (read_upid(&upid, pid, level))
 		return 1;
 	control.self_tgid = bpf_get_current_pid_tgid() >> 32;
 	control.pidns_level = level;

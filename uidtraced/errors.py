@@ -40,7 +40,11 @@ class Problem:
     path: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: error: {self.message}"
+        return self.text("error")
+
+    def text(self, severity: str) -> str:
+        """Return it in the form that editors and CI systems read, *severity* named."""
+        return f"{self.path}:{self.line}:{self.column}: {severity}: {self.message}"
 
 
 class PolicyError(UidtracedError):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _KEY: Final = struct.Struct("=I")
-_BTF: Final = Path("/sys/kernel/btf/vmlinux")
+BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _NO_UID: Final = _KEY.pack(2**32 - 1)
 
 DEFAULT_RING_BYTES: Final = 8 * 2**20
@@ -50,12 +50,14 @@ class Tracer:
         without the capabilities, KernelError for the rest.
         """
         start_log()
-        if not os.access(_BTF, os.R_OK):
+        if not os.access(BTF, os.R_OK):
             raise UnsupportedError(
-                f"{_BTF} cannot be read: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
+                f"{BTF} cannot be read: this kernel has no BTF (CONFIG_DEBUG_INFOBTF), "
                 "which is needed; boot a kernel that has it"
             )
         self._link: Any = ffi.NULL
+        self.batches = True
+        """Whether the kernel takes many changes of an outer map at once (from 5.19)."""
         self._inner = InnerMaps()
         self._object = _open_object()
         try:
@@ -139,7 +141,8 @@ class Tracer:
         outer = self._outer[scope]
         try:
             outer.update_batch(b"".join(keys), b"".join(fds), len(keys))
-        except UnsupportedError:  # before 5.19
+        except UnsupportedError:
+            self.batches = False
             for key, fd in zip(keys, fds, strict=True):
                 outer.update(key, fd)
 

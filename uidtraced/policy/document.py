@@ -158,13 +158,14 @@ class _Parser:
         return found
 
     def _key(self, event: Any) -> str | int:
+        line = event.start_mark.line + 1
         if isinstance(event, yaml.ScalarEvent) and event.anchor is None and event.tag is None:
             value = self._scalar(event)
             if isinstance(value, str | int):
                 return value
             if value is None and not self.problems:
                 self._problem(event, 'a key is missing before the ":"')
-            return f"line {event.start_mark.line + 1}"
+            return f"line {line}"
         self._problem(event, "a key is a plain word or number here")
         raise _StopError
 

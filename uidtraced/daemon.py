@@ -1,0 +1,218 @@
+"""The daemon: wires policy, kernel and events together, and owns the loop and the lifetimes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import platform
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from uidtraced import systemd
+from uidtraced.errors import PermissionDeniedError, UnsupportedError
+from uidtraced.events.clock import WallClock
+from uidtraced.events.decode import Decoder, Naming
+from uidtraced.events.records import PolicyRecord
+from uidtraced.events.render import json_lines, text_lines
+from uidtraced.events.sinks import JournalSink, StreamSink
+from uidtraced.journald import find_journald, follow_journald
+from uidtraced.keeper import Keeper
+from uidtraced.kernel.probe import missing_capabilities
+from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
+from uidtraced.kernel.tracer import Tracer
+from uidtraced.lock import instance_lock
+from uidtraced.losses import Losses
+from uidtraced.policy import SystemDirectory, call_name, name_of
+from uidtraced.pump import Pump
+from uidtraced.reload import Reloader
+from uidtraced.rules import machine_abis
+from uidtraced.users import UserNames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
+
+    from uidtraced.events.sinks import Sink
+    from uidtraced.keeper import InForce
+
+log = structlog.get_logger("daemon")
+
+_DRAIN_SECONDS: Final = 5.0
+_DRAIN_RETRY_SECONDS: Final = 0.02
+
+
+class Output(enum.StrEnum):
+    """Where and how events are written."""
+
+    AUTO = "auto"
+    JOURNAL = "journal"
+    JSON = "json"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `uidtraced run` was told."""
+
+    policy: Path
+    output: Output
+    ring_bytes: int
+
+
+def resolve_output(output: Output) -> Output:
+    """Return what `auto` means here: journal under systemd, text on a terminal, JSON otherwise."""
+    if output is not Output.AUTO:
+        return output
+    if systemd.runs_as_service():
+        return Output.JOURNAL
+    return Output.TEXT if sys.stdout.isatty() else Output.JSON
+
+
+def run(options: Options) -> None:
+    """Trace until SIGTERM or SIGINT. Raises UidtracedError for what forbids it."""
+    if not machine_abis():
+        raise UnsupportedError(f"{platform.machine()} is not supported; x86_64 and aarch64 are")
+    if missing := missing_capabilities():
+        raise PermissionDeniedError(
+            f"{' and '.join(missing)} missing; run it as root or by its systemd unit"
+        )
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(instance_lock())
+        sink = stack.enter_context(contextlib.closing(_open_sink(options.output)))
+        tracer = stack.enter_context(Tracer(options.ring_bytes))
+        names = stack.enter_context(contextlib.closing(UserNames(name_of)))
+        asyncio.run(_serve(options, tracer, sink, names))
+
+
+def _open_sink(output: Output) -> Sink:
+    match resolve_output(output):
+        case Output.JOURNAL:
+            return JournalSink()
+        case Output.TEXT:
+            return StreamSink(sys.stdout.fileno(), text_lines)
+        case _:
+            return StreamSink(sys.stdout.fileno(), json_lines)
+
+
+class _Service:
+    """The parts, and the loop's callbacks that join them."""
+
+    def __init__(self, options: Options, tracer: Tracer, sink: Sink, names: UserNames) -> None:
+        loop = asyncio.get_running_loop()
+        self._loop = loop
+        self._tracer = tracer
+        self._clock = WallClock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: asyncio.Future[None] = loop.create_future()
+        decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, names))
+        self._pump = Pump(loop, tracer.ring, decoder.decode, sink, self._fail)
+        self._losses = Losses(tracer.counters, names, self._clock)
+        self._keeper = Keeper(options.policy, tracer, SystemDirectory())
+        self._reloader = Reloader(options.policy, self._keeper, self._looked)
+
+    async def run(self) -> None:
+        """Trace until a signal or a failure; raises the failure."""
+        try:
+            journal = find_journald()
+            self._tracer.exclude_journal(journal or 0)
+            self._looked(await self._reloader.start())
+            self._pump.start()
+            self._handle_signals()
+            self._start(self._reloader.run())
+            self._start(self._losses.run(self._pump.emit))
+            self._start(follow_journald(self._tracer.exclude_journal, journal))
+            self._start(_feed_watchdog(lambda: self._pump.alive and self._reloader.alive))
+            systemd.ready(_status(self._keeper))
+            log.info("tracing", revision=self._keeper.revision)
+            await self._ended
+        finally:
+            systemd.stopping()
+            await self._stop()
+        log.info("stopped", revision=self._keeper.revision)
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._reloader.close()  # before detaching, since a look that is under way may attach
+        self._tracer.detach()
+        await _drain(self._pump, self._losses)
+        self._pump.stop()
+
+    def _handle_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._end)
+        self._loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._hang_up()))
+
+    async def _hang_up(self) -> None:
+        systemd.reloading()
+        await self._reloader.look()
+        systemd.ready(_status(self._keeper))
+
+    def _looked(self, done: InForce | None) -> None:
+        if done is not None:
+            record = PolicyRecord(ts=self._clock.now(), event="policy", **asdict(done))
+            self._pump.emit(record)
+        systemd.show(_status(self._keeper))
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(error)
+
+    def _start(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._passed)
+
+    def _passed(self, task: asyncio.Task[None]) -> None:
+        """End the daemon with what ended *task*: none of them may end in silence."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+
+async def _serve(options: Options, tracer: Tracer, sink: Sink, names: UserNames) -> None:
+    await _Service(options, tracer, sink, names).run()
+
+
+async def _drain(pump: Pump, losses: Losses) -> None:
+    """Write what is in the ring, for as long as a stop may take."""
+    if not pump.alive:
+        return
+    for record in losses.new():
+        pump.emit(record)
+    deadline = time.monotonic() + _DRAIN_SECONDS
+    while not pump.drain_rest():
+        if time.monotonic() > deadline:
+            log.warning("events_left_unwritten", reason="the output takes no more")
+            return
+        await asyncio.sleep(_DRAIN_RETRY_SECONDS)
+
+
+async def _feed_watchdog(healthy: Callable[[], bool]) -> None:
+    limit = systemd.watchdog_seconds()
+    while limit is not None:
+        if healthy():
+            systemd.alive()
+        await asyncio.sleep(limit / 3)
+
+
+def _status(keeper: Keeper) -> str:
+    """Return the line that `systemctl status` shows."""
+    entries = [
+        (uid, rules) for scope in keeper.plan.scopes.values() for uid, rules in scope.uids.items()
+    ]
+    users = len({uid for uid, _ in entries})
+    rules = sum(len(rules) for _, rules in entries)
+    text = f"{users} users, {rules} rules, revision {keeper.revision}"
+    return text if keeper.last_error is None else f"{text}; refused: {keeper.last_error}"

@@ -1,0 +1,158 @@
+"""Where records go: the journal, or a stream. A sink never blocks: what it cannot take, waits."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from uidtraced.errors import UidtracedError, UnsupportedError
+from uidtraced.events.render import journal_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from uidtraced.events.records import Record
+
+JOURNAL_SOCKET: Final = Path("/run/systemd/journal/socket")
+_SEND_BUFFER_BYTES: Final = 8 * 2**20
+_JOURNAL_BUSY: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})
+_JOURNAL_AWAY: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ENOTCONN, errno.EPIPE})
+
+
+class SinkClosedError(UidtracedError):
+    """Nobody reads the output any more."""
+
+
+class Sink(Protocol):
+    """Takes records; the caller writes the next ones once `flush` has said True."""
+
+    def write(self, records: Sequence[Record]) -> bool:
+        """Take *records* and flush; raises SinkClosedError where nobody ever reads them."""
+
+    def flush(self) -> bool:
+        """Write what waits; False where some of it still does."""
+
+    def writable_fd(self) -> int | None:
+        """Return the fd whose writability is worth waiting for; None: try again in a while."""
+
+    def close(self) -> None:
+        """Let go of it; what waits is lost."""
+
+
+class JournalSink:
+    """Writes native entries to journald; waits for it where it is slow or away."""
+
+    def __init__(self, path: Path = JOURNAL_SOCKET) -> None:
+        """Connect to the socket at *path*; UnsupportedError where there is none."""
+        self._path = path
+        self._waiting: deque[bytes] = deque()
+        self._socket: socket.socket | None = None
+        if not path.exists():
+            raise UnsupportedError(f"{path} is missing: no journal runs here; try --output json")
+        self._connect()
+
+    def _connect(self) -> bool:
+        fresh = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        fresh.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        try:
+            fresh.connect(str(self._path))
+        except OSError:
+            fresh.close()
+            return False
+        self._socket = fresh
+        return True
+
+    def write(self, records: Sequence[Record]) -> bool:
+        """Take *records* and flush."""
+        self._waiting.extend(journal_entry(record) for record in records)
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Send what waits, each entry whole; False where the journal cannot take it now."""
+        waiting = self._waiting
+        while waiting:
+            if self._socket is None and not self._connect():
+                return False
+            try:
+                self._socket.send(waiting[0])  # type: ignore[union-attr]
+            except OSError as error:
+                if error.errno in _JOURNAL_BUSY:
+                    return False
+                if error.errno not in _JOURNAL_AWAY:
+                    raise
+                self._disconnect()
+                return False
+            waiting.popleft()
+        return True
+
+    def writable_fd(self) -> int | None:
+        """Return the socket; None while journald is away."""
+        return None if self._socket is None else self._socket.fileno()
+
+    def _disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._disconnect()
+        self._waiting.clear()
+
+
+class StreamSink:
+    """Writes rendered records to a fd that stays the caller's."""
+
+    def __init__(self, fd: int, render: Callable[[Iterable[Record]], bytes]) -> None:
+        self._render = render
+        self._waiting = memoryview(b"")
+        self._fd, self._owned = _nonblocking(fd)
+        self._pollable = not stat.S_ISREG(os.fstat(self._fd).st_mode)
+
+    def write(self, records: Sequence[Record]) -> bool:
+        """Take *records* and flush; SinkClosedError where the reader is gone."""
+        self._waiting = memoryview(bytes(self._waiting) + self._render(records))
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Write what waits; False where the reader is slow."""
+        while self._waiting:
+            try:
+                written = os.write(self._fd, self._waiting)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise SinkClosedError(f"standard output: {error.strerror}") from error
+            self._waiting = self._waiting[written:]
+        return True
+
+    def writable_fd(self) -> int | None:
+        """Return the fd."""
+        return self._fd if self._pollable else None
+
+    def close(self) -> None:
+        """Let go of the fd."""
+        if self._owned:
+            os.close(self._fd)
+
+
+def _nonblocking(fd: int) -> tuple[int, bool]:
+    """Return a non-blocking fd for what *fd* writes to, and whether it is a new one.
+
+    O_NONBLOCK belongs to the open file, which other processes share (a shell's terminal): so it
+    is opened anew where it can be.
+    """
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
+        try:
+            return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), True
+        except OSError:
+            pass  # a pipe of another user
+    if not stat.S_ISREG(mode):  # a regular file does not block, and has its own position
+        os.set_blocking(fd, False)
+    return fd, False

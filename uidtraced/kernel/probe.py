@@ -1,0 +1,124 @@
+"""What this machine has of what uidtraced needs; each answer is yes, no, or could not tell."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from uidtraced.errors import PermissionDeniedError, UidtracedError
+from uidtraced.kernel.tracer import BTF, Tracer
+from uidtraced.rules import Abi, Nr, Rule, Scope, Uid, machine_abis
+
+_CAPABILITIES: Final = {"CAP_BPF": 39, "CAP_PERFMON": 38}  # linux/capability.h
+_CAP_SYS_ADMIN: Final = 21  # stands for both
+_FIXED: Final = {(5, 10): 214, (5, 15): 153, (6, 1): 75, (6, 6): 14}
+"""From which release of each long-term kernel CVE-2023-52447 (inner maps freed early) is fixed."""
+
+_FIRST_FIXED: Final = (6, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: *ok* is None where it could not be told."""
+
+    name: str
+    ok: bool | None
+    detail: str
+    needed: bool = True
+    """False for what uidtraced runs without, only worse."""
+
+
+def missing_capabilities(status: str | None = None) -> list[str]:
+    """Return the capabilities that this process needs and has not.
+
+    *status* is the text of /proc/self/status.
+    """
+    text = Path("/proc/self/status").read_text("ascii") if status is None else status
+    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", text, re.MULTILINE)
+    effective = int(found[1], 16) if found else 0
+    if effective >> _CAP_SYS_ADMIN & 1:
+        return []
+    return [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
+
+
+def probe() -> list[Finding]:
+    """Look at everything that matters; changes nothing that outlives the call."""
+    missing = missing_capabilities()
+    return [
+        _machine(),
+        Finding(
+            "btf",
+            os.access(BTF, os.R_OK),
+            f"{BTF} is readable"
+            if os.access(BTF, os.R_OK)
+            else f"{BTF} is missing: boot a kernel with CONFIG_DEBUG_INFO_BTF",
+        ),
+        Finding(
+            "capabilities",
+            not missing,
+            f"missing: {', '.join(missing)}; run as root" if missing else "all there",
+        ),
+        _lockdown(),
+        *_try_for_real(bool(missing)),
+        _inner_map_fix(platform.release()),
+    ]
+
+
+def _machine() -> Finding:
+    abis = machine_abis()
+    machine = platform.machine()
+    if not abis:
+        return Finding("machine", False, f"{machine} is not supported, x86_64 and aarch64 are")
+    return Finding("machine", True, f"{machine}: {', '.join(abi.label for abi in abis)}")
+
+
+def _lockdown() -> Finding:
+    try:
+        text = Path("/sys/kernel/security/lockdown").read_text("ascii")
+    except OSError:
+        return Finding("lockdown", None, "securityfs is not mounted or not readable", needed=False)
+    found = re.search(r"\[(\w+)\]", text)
+    mode = found[1] if found else "unknown"
+    if mode == "confidentiality":
+        return Finding("lockdown", False, "confidentiality forbids BPF to read; use integrity")
+    return Finding("lockdown", True, mode)
+
+
+def _try_for_real(powerless: bool) -> list[Finding]:  # noqa: FBT001
+    """Load, attach and swap as the daemon does."""
+    names = ("load and attach", "batched swaps")
+    if powerless:
+        return [Finding(name, None, "cannot be tried without the capabilities") for name in names]
+    rules = frozenset({Rule(Abi(0), Nr(0))})
+    nobody = Uid(2**32 - 2)
+    try:
+        with Tracer(ring_bytes=os.sysconf("SC_PAGESIZE")) as tracer:
+            tracer.attach()
+            tracer.prepare([rules], 1)
+            tracer.put(Scope.REAL, {nobody: rules})
+            batched = tracer.batches
+    except PermissionDeniedError as error:
+        return [Finding(names[0], False, str(error))]
+    except UidtracedError as error:
+        return [Finding(names[0], False, str(error))]
+    detail = "as from kernel 5.19" if batched else "missing: changes of many users take longer"
+    return [
+        Finding(names[0], True, "the program was loaded, attached and taken away again"),
+        Finding(names[1], batched, detail, needed=False),
+    ]
+
+
+def _inner_map_fix(release: str) -> Finding:
+    name = "CVE-2023-52447"
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
+    if found is None:
+        return Finding(name, None, f"kernel {release}", needed=False)
+    version = (int(found[1]), int(found[2]))
+    if version >= _FIRST_FIXED or int(found[3] or 0) >= _FIXED.get(version, 2**31):
+        return Finding(name, True, f"kernel {release} has the fix", needed=False)
+    detail = f"kernel {release} may free an inner map that is in use: update the kernel"
+    return Finding(name, None, detail, needed=False)

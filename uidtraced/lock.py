@@ -1,0 +1,42 @@
+"""One instance a machine: a lock that the kernel lets go of when its holder ends."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from uidtraced.errors import AlreadyRunningError, PermissionDeniedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RUN_DIRECTORY: Final = Path("/run/uidtraced")
+
+
+@contextlib.contextmanager
+def instance_lock(directory: Path = RUN_DIRECTORY) -> Iterator[None]:
+    """Hold the machine's lock; AlreadyRunningError names the pid that holds it."""
+    path = directory / "lock"
+    try:
+        directory.mkdir(mode=0o755, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise PermissionDeniedError(
+            f"{path} cannot be opened ({error.strerror}); run it as root or by its systemd unit"
+        ) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+            raise AlreadyRunningError(
+                f"uidtraced runs already, as pid {holder} ({path} is locked); stop that one first"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(fd)

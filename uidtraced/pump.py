@@ -1,0 +1,150 @@
+"""Moves events from the ring buffer to the sink, a batch at a time, and the daemon's own records.
+
+A batch leaves the ring only once the sink has it: where the sink is slow, events wait in the
+ring, which is bounded, and the kernel counts those that find it full.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from uidtraced.events.records import Record
+    from uidtraced.events.sinks import Sink
+
+_RETRY_SECONDS: Final = 0.1
+
+
+class Ring(Protocol):
+    """The consumer's side of the ring buffer; `kernel.ring.RingReader` is one."""
+
+    fd: int
+
+    def copy(self) -> memoryview:
+        """Return the next batch; empty where none waits."""
+
+    def release(self) -> None:
+        """Give the room of what was copied back."""
+
+    def pending_bytes(self) -> int:
+        """Return how much waits, what was copied and not released included."""
+
+
+class Decode(Protocol):
+    """Turns a batch into records; `events.decode.Decoder.decode` is one."""
+
+    def __call__(self, batch: memoryview) -> Sequence[Record]:
+        """Return the records of *batch* in their order."""
+
+
+class Pump:
+    """Drains *ring* into *sink* on *loop*; *failed* is called with what ends it."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        ring: Ring,
+        decode: Decode,
+        sink: Sink,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._loop = loop
+        self._ring = ring
+        self._decode = decode
+        self._sink = sink
+        self._failed = failed
+        self._own: deque[Record] = deque()
+        self._busy = False
+        self._holds_batch = False
+        self._writer: int | None = None
+        self.alive = False
+        """Whether events flow, or wait for nothing but the sink."""
+
+    def start(self) -> None:
+        """Drain from now on."""
+        self.alive = True
+        if not self._busy:
+            self._loop.add_reader(self._ring.fd, self._on_readable)
+
+    def emit(self, record: Record) -> None:
+        """Write a record of the daemon's own, after the batch that is being written."""
+        self._own.append(record)
+        if not self._busy:
+            self._guard(self._write_own)
+
+    def _on_readable(self) -> None:
+        self._guard(self._drain)
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  whatever it is, the daemon must hear of it
+            self.stop()
+            self._failed(error)
+
+    def _drain(self) -> None:
+        batch = self._ring.copy()
+        if batch:
+            self._holds_batch = True
+            self._done(self._sink.write(self._decode(batch)))
+
+    def _write_own(self) -> None:
+        records = tuple(self._own)
+        self._own.clear()
+        self._done(self._sink.write(records))
+
+    def _done(self, written: bool) -> None:  # noqa: FBT001
+        """Go on after a write or flush that wrote all, or wait for the sink."""
+        if not written:
+            self._wait()
+            return
+        self._resume()
+        if self._own:
+            self._write_own()
+
+    def _wait(self) -> None:
+        if not self._busy:
+            self._busy = True
+            self._loop.remove_reader(self._ring.fd)
+        self._forget_writer()  # a sink that connected again may have the same number anew
+        self._writer = self._sink.writable_fd()
+        if self._writer is None:
+            self._loop.call_later(_RETRY_SECONDS, self._on_writable)
+        else:
+            self._loop.add_writer(self._writer, self._on_writable)
+
+    def _on_writable(self) -> None:
+        if self._busy:
+            self._guard(lambda: self._done(self._sink.flush()))
+
+    def _resume(self) -> None:
+        if self._holds_batch:
+            self._ring.release()
+            self._holds_batch = False
+        if self._busy:
+            self._busy = False
+            self._forget_writer()
+            self._loop.add_reader(self._ring.fd, self._on_readable)
+
+    def _forget_writer(self) -> None:
+        if self._writer is not None:
+            self._loop.remove_writer(self._writer)
+            self._writer = None
+
+    def drain_rest(self) -> bool:
+        """Write all that waits; False where the sink cannot take it yet, so ask again."""
+        if self._busy:
+            self._on_writable()
+        while self.alive and not self._busy and self._ring.pending_bytes():
+            self._on_readable()
+        return not self._busy
+
+    def stop(self) -> None:
+        """Leave the loop alone; what was not written stays in the ring."""
+        self.alive = False
+        self._loop.remove_reader(self._ring.fd)
+        self._forget_writer()

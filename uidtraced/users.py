@@ -1,0 +1,65 @@
+"""User names for events, without ever waiting long for the name service."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING, Final
+
+from uidtraced.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from uidtraced.rules import Uid
+
+_KEEP_SECONDS: Final = 30.0
+_WAIT_SECONDS: Final = 0.05
+_MAX_NAMES: Final = 65536
+
+
+class UserNames:
+    """Answers from memory; *lookup* is asked in a thread of its own.
+
+    A uid seen for the first time waits for its answer 50 ms at most, and not at all while an
+    earlier question hangs.
+    """
+
+    def __init__(self, lookup: Callable[[Uid], str | None]) -> None:
+        self._lookup = lookup
+        self._names: dict[Uid, tuple[str | None, float]] = {}
+        self._asked: dict[Uid, Future[str | None]] = {}
+        self._worker = Worker("user-names")
+
+    def __call__(self, uid: Uid) -> str | None:
+        """Return the name of *uid*; None where it has none, or none is known yet."""
+        known = self._names.get(uid)
+        now = time.monotonic()
+        if known is not None and now < known[1]:
+            return known[0]
+        last = None if known is None else known[0]
+        asked = self._asked.get(uid)
+        if asked is None:
+            wait = 0.0 if known is not None or self._hangs() else _WAIT_SECONDS
+            asked = self._asked[uid] = self._worker.submit(lambda: self._lookup(uid))
+        else:
+            wait = 0.0
+        try:
+            name = asked.result(wait)
+        except FutureTimeoutError:
+            return last
+        except OSError:
+            name = last
+        del self._asked[uid]
+        if len(self._names) >= _MAX_NAMES:
+            self._names.clear()
+        self._names[uid] = (name, now + _KEEP_SECONDS)
+        return name
+
+    def _hangs(self) -> bool:
+        return any(not asked.done() for asked in self._asked.values())
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._worker.close()
