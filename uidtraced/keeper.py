@@ -62,7 +62,9 @@ class Keeper:
         started_ns = time.monotonic_ns()
         accounts = _signature()
         loaded = load(self._path)
-        return self._enforce(loaded, self._plan(loaded, accounts), started_ns)
+        done = self._enforce(loaded, self._plan(loaded, accounts), started_ns)
+        self._seen = (loaded.source.sha256, accounts)
+        return done
 
     def look(self) -> InForce | None:
         """Bring the file into force if that changes anything; None where it does not.

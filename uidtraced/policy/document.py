@@ -180,17 +180,19 @@ class _Parser:
 
     def syntax_error(self, error: yaml.YAMLError) -> None:
         """Note what libyaml could not read."""
-        mark: Any = getattr(error, "problem_mark", None)
+        context = getattr(error, "context", None) or ""
+        in_word = "alias" in context or "tag" in context
+        mark: Any = getattr(error, "context_mark" if in_word else "problem_mark", None)
         line, column = (mark.line, mark.column) if mark is not None else self._unreadable(error)
         said = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
         text = self.source.text.splitlines()
         rest = text[line][column:] if line < len(text) else ""
         if rest.startswith("@"):
-            word = re.match(r"@[^\s,\]]*", rest)
+            word = re.match(r"@[^\s,\]:]*", rest)
             said = f'a word with @ must be quoted: "{word.group() if word else rest}"'
-        elif "alias" in (getattr(error, "context", None) or ""):
+        elif "alias" in context:
             said = 'a * must be quoted: "*"'
-        elif "scanning a tag" in (getattr(error, "context", None) or ""):
+        elif "tag" in context:
             said = 'a word with ! must be quoted, such as "!close"'
         elif "\t" in rest[:1] or "tab" in said:
             said = "a tab cannot indent; use spaces"

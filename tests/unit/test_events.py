@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uidtraced.events.clock import WallClock
+from uidtraced.events.decode import Decoder, Naming, event_struct, printable_comm
+from uidtraced.events.records import LossRecord, PolicyRecord, SyscallEvent
+from uidtraced.events.render import journal_entry, json_lines, message, text_lines
+from uidtraced.events.sinks import JournalSink, SinkClosedError, StreamSink
+
+EVENT = SyscallEvent(
+    ts="2026-01-02T03:04:05.123456789Z",
+    event="syscall",
+    seq=81,
+    cpu=0,
+    uid=1000,
+    user="alice",
+    euid=1000,
+    loginuid=None,
+    pid=12,
+    tid=13,
+    comm="bash",
+    abi="x86_64",
+    nr=80,
+    syscall="chdir",
+    args={"filename": "0x7ffc0000"},
+    revision=7,
+)
+POLICY = PolicyRecord("2026-01-02T03:04:05.000000000Z", "policy", 3, "/p", "ab", 1, 2, 3, 4, 5)
+LOSS = LossRecord("2026-01-02T03:04:05.000000000Z", "loss", 1000, None, 12)
+
+
+def parse_entry(raw: bytes) -> list[tuple[str, bytes]]:
+    """Read the journal's export format as journald does (systemd's JOURNAL_NATIVE_PROTOCOL)."""
+    fields = []
+    while raw:
+        line, _, rest = raw.partition(b"\n")
+        name, equals, value = line.partition(b"=")
+        if not equals:
+            (size,) = struct.unpack("<Q", rest[:8])
+            value, rest = rest[8 : 8 + size], rest[8 + size :]
+            assert rest[:1] == b"\n"
+            rest = rest[1:]
+        fields.append((name.decode(), value))
+        raw = rest
+    return fields
+
+
+def test_an_event_is_one_json_object_a_line_in_the_documented_order():
+    line, end = json_lines([EVENT]).split(b"\n")
+    assert end == b""
+    found = json.loads(line)
+    assert list(found) == [
+        *("ts", "event", "seq", "cpu", "uid", "user", "euid", "loginuid", "pid", "tid", "comm"),
+        *("abi", "nr", "syscall", "args", "revision"),
+    ]
+    assert found["loginuid"] is None
+    assert found["args"] == {"filename": "0x7ffc0000"}
+
+
+def test_a_message_is_what_strace_prints_after_the_user():
+    assert message(EVENT) == "alice: chdir(0x7ffc0000)"
+
+
+def test_a_call_of_a_foreign_abi_says_so():
+    import msgspec
+
+    foreign = msgspec.structs.replace(EVENT, abi="i386", user=None)
+    assert message(foreign) == "1000: i386:chdir(0x7ffc0000)"
+
+
+def test_a_line_of_text_has_time_and_thread():
+    expected = b"2026-01-02T03:04:05.123456789Z bash[13] alice: chdir(0x7ffc0000)\n"
+    assert text_lines([EVENT]) == expected
+
+
+def test_policy_and_loss_have_messages():
+    assert message(POLICY) == (
+        "policy revision 3 in force: 1 created, 2 swapped, 3 deleted, 4 unchanged"
+    )
+    assert message(LOSS) == "12 events of 1000 lost: the ring buffer was full"
+
+
+def test_a_journal_entry_has_every_field_by_its_own_name():
+    fields = dict(parse_entry(journal_entry(EVENT)))
+    assert fields["UIDTRACE_EVENT"] == b"syscall"
+    assert fields["UIDTRACE_UID"] == b"1000"
+    assert fields["UIDTRACE_USER"] == b"alice"
+    assert fields["UIDTRACE_SYSCALL"] == b"chdir"
+    assert fields["UIDTRACE_ARGS"] == b'{"filename":"0x7ffc0000"}'
+    assert "UIDTRACE_LOGINUID" not in fields
+    assert fields["PRIORITY"] == b"6"
+    assert dict(parse_entry(journal_entry(LOSS)))["PRIORITY"] == b"4"
+
+
+@given(st.binary(max_size=16))
+def test_no_comm_forges_a_line_or_a_field(raw):
+    import msgspec
+
+    hostile = msgspec.structs.replace(EVENT, comm=printable_comm(raw))
+    assert json_lines([hostile]).count(b"\n") == 1
+    assert json.loads(json_lines([hostile]))["comm"] == hostile.comm
+    line = text_lines([hostile])
+    assert line.count(b"\n") == 1
+    assert line.decode()[:-1].isprintable()
+    names = [name for name, _ in parse_entry(journal_entry(hostile))]
+    assert names == [name for name, _ in parse_entry(journal_entry(EVENT))]
+    assert dict(parse_entry(journal_entry(hostile)))["UIDTRACE_COMM"] == hostile.comm.encode()
+
+
+def test_a_comm_ends_at_its_nul_and_keeps_what_is_not_utf8_visible():
+    assert printable_comm(b"a\xff\0junk") == "a\\xff"
+
+
+def test_the_decoder_reads_by_the_offsets_it_is_given():
+    sizes = {"boot_ns": 8, "seq": 8, "args": 48, "cpu": 4, "uid": 4, "euid": 4, "loginuid": 4}
+    sizes |= {"pid": 4, "tid": 4, "revision": 4, "nr": 2, "abi": 2, "comm": 16}
+    offsets, at = {}, 4
+    for name, size in sizes.items():
+        offsets[name] = at
+        at += size + 4  # holes, as a compiler could leave
+    raw = bytearray(at)
+    values = {"seq": (8, 5), "uid": (4, 1000), "loginuid": (4, 2**32 - 1), "nr": (2, 80)}
+    values |= {"revision": (4, 2), "pid": (4, 77), "tid": (4, 78), "cpu": (4, 1)}
+    for name, (size, value) in values.items():
+        raw[offsets[name] : offsets[name] + size] = value.to_bytes(size, "little")
+    raw[offsets["comm"] : offsets["comm"] + 3] = b"cat"
+    names = Naming(syscall=lambda abi, nr: f"{abi.label}-{nr}", user=lambda uid: f"u{uid}")
+    decoder = Decoder(offsets, at, names)
+    first, second = decoder.decode(memoryview(bytes(raw * 2)))
+    assert first == second
+    assert (first.seq, first.cpu, first.uid, first.user) == (5, 1, 1000, "u1000")
+    assert (first.pid, first.tid, first.comm, first.loginuid) == (77, 78, "cat", None)
+    assert (first.syscall, first.nr, first.abi, first.revision) == ("x86_64-80", 80, "x86_64", 2)
+
+
+def test_an_event_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match="struct event has the members boot_ns"):
+        event_struct({"boot_ns": 0}, 8)
+
+
+def test_times_are_rfc3339_with_nanoseconds():
+    assert WallClock().format_ns(1_767_323_045_123_456_789) == "2026-01-02T03:04:05.123456789Z"
+
+
+def read_all(fd: int) -> bytes:
+    parts = []
+    while part := os.read(fd, 65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_a_stream_that_is_full_keeps_the_rest_until_there_is_room():
+    reader, writer = os.pipe()
+    sink = StreamSink(writer, json_lines)
+    records = [EVENT] * 1000  # more than a pipe holds
+    assert not sink.write(records)
+    parts = []
+    while not sink.flush():
+        parts.append(os.read(reader, 65536))
+    sink.close()
+    os.close(writer)
+    assert b"".join(parts) + read_all(reader) == json_lines(records)
+    os.close(reader)
+
+
+def test_a_shared_pipe_stays_blocking_for_others():
+    reader, writer = os.pipe()
+    sink = StreamSink(writer, json_lines)
+    assert os.get_blocking(writer)
+    sink.close()
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_reader_that_is_gone_is_told():
+    reader, writer = os.pipe()
+    sink = StreamSink(writer, json_lines)
+    os.close(reader)
+    with pytest.raises(SinkClosedError, match="standard output: Broken pipe"):
+        sink.write([EVENT])
+    sink.close()
+    os.close(writer)
+
+
+def test_a_file_is_appended_to_where_it_is(tmp_path):
+    path = tmp_path / "out"
+    with path.open("wb") as file:
+        file.write(b"before\n")
+        file.flush()
+        sink = StreamSink(file.fileno(), json_lines)
+        assert sink.write([EVENT])
+        assert sink.writable_fd() is None
+        sink.close()
+    assert path.read_bytes() == b"before\n" + json_lines([EVENT])
+
+
+@pytest.fixture
+def journal(tmp_path):
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    server.bind(str(tmp_path / "journal"))
+    server.setblocking(False)  # noqa: FBT003
+    yield server
+    server.close()
+
+
+def test_the_journal_gets_a_datagram_an_entry(journal, tmp_path):
+    sink = JournalSink(tmp_path / "journal")
+    assert sink.write([EVENT, POLICY])
+    assert journal.recv(65536) == journal_entry(EVENT)
+    assert journal.recv(65536) == journal_entry(POLICY)
+    sink.close()
+
+
+def test_a_journal_that_is_slow_gets_all_in_order(journal, tmp_path):
+    sink = JournalSink(tmp_path / "journal")
+    records = [LossRecord("t", "loss", number, None, 1) for number in range(5000)]
+    assert not sink.write(records)
+    assert sink.writable_fd() is not None
+    got = []
+    while len(got) < len(records):
+        try:
+            got.append(journal.recv(65536))
+        except BlockingIOError:
+            sink.flush()
+    assert got == [journal_entry(record) for record in records]
+    assert sink.flush()
+    sink.close()
+
+
+def test_a_journal_that_went_away_and_came_back_gets_what_waited(journal, tmp_path):
+    path = tmp_path / "journal"
+    sink = JournalSink(path)
+    journal.close()
+    path.unlink()
+    assert not sink.write([EVENT])
+    assert not sink.flush()
+    assert sink.writable_fd() is None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:
+        again.bind(str(path))
+        assert sink.flush()
+        assert again.recv(65536) == journal_entry(EVENT)
+    sink.close()

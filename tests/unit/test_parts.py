@@ -1,0 +1,393 @@
+"""The daemon's small parts: pump, watcher, lock, names, losses, journald, keeper."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import pytest
+
+from uidtraced.errors import AlreadyRunningError, PolicyError
+from uidtraced.events.clock import WallClock
+from uidtraced.events.records import LossRecord
+from uidtraced.journald import find_journald
+from uidtraced.keeper import Keeper
+from uidtraced.kernel.probe import missing_capabilities
+from uidtraced.kernel.tracer import Counters
+from uidtraced.lock import instance_lock
+from uidtraced.losses import Losses
+from uidtraced.pump import Pump
+from uidtraced.rules import Scope, Uid
+from uidtraced.users import UserNames
+from uidtraced.watch import Watcher, places
+from uidtraced.worker import Worker
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class PipeRing:
+    """A ring whose fd is a pipe's: one byte an event."""
+
+    def __init__(self) -> None:
+        self.fd, self._writer = os.pipe()
+        os.set_blocking(self.fd, False)
+        self._waiting = b""
+        self.released = 0
+
+    def add(self, events: bytes) -> None:
+        os.write(self._writer, events)
+
+    def copy(self) -> memoryview:
+        try:
+            self._waiting += os.read(self.fd, 3)
+        except BlockingIOError:
+            pass
+        return memoryview(self._waiting)
+
+    def release(self) -> None:
+        self.released += len(self._waiting)
+        self._waiting = b""
+
+    def pending_bytes(self) -> int:
+        self.copy()
+        return len(self._waiting)
+
+    def close(self) -> None:
+        os.close(self.fd)
+        os.close(self._writer)
+
+
+class Slow:
+    """A sink that takes so many records and then waits for `room`."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.waiting: deque[str] = deque()
+        self.got: list[str] = []
+
+    def write(self, records) -> bool:
+        self.waiting.extend(records)
+        return self.flush()
+
+    def flush(self) -> bool:
+        while self.waiting and self.room:
+            self.got.append(self.waiting.popleft())
+            self.room -= 1
+        return not self.waiting
+
+    def writable_fd(self) -> None:
+        return None
+
+    def close(self) -> None: ...
+
+
+def run_pump(steps):
+    async def main():
+        ring = PipeRing()
+        failed = []
+        loop = asyncio.get_running_loop()
+        sink = Slow(0)
+        decode = lambda batch: [chr(one) for one in batch]  # noqa: E731
+        pump = Pump(loop, ring, decode, sink, failed.append)
+        try:
+            await steps(pump, ring, sink, failed)
+        finally:
+            pump.stop()
+            ring.close()
+
+    asyncio.run(main())
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def test_a_batch_leaves_the_ring_only_once_it_is_written():
+    async def steps(pump, ring, sink, failed):
+        sink.room = 2
+        pump.start()
+        ring.add(b"abc")
+        await until(lambda: sink.got == ["a", "b"])
+        assert ring.released == 0
+        assert ring.pending_bytes() == 3
+        sink.room = 9
+        await until(lambda: ring.released == 3)
+        assert sink.got == ["a", "b", "c"]
+        assert not failed
+
+    run_pump(steps)
+
+
+def test_own_records_come_after_the_batch_that_is_being_written():
+    async def steps(pump, ring, sink, failed):
+        pump.start()
+        ring.add(b"ab")
+        await until(lambda: sink.waiting)
+        pump.emit("policy")
+        sink.room = 9
+        await until(lambda: len(sink.got) == 3)
+        assert sink.got == ["a", "b", "policy"]
+        pump.emit("at once")
+        assert sink.got[-1] == "at once"
+        assert not failed
+
+    run_pump(steps)
+
+
+def test_a_stop_writes_the_rest_or_says_that_it_cannot():
+    async def steps(pump, ring, sink, failed):
+        pump.start()
+        ring.add(b"abcdefgh")
+        assert not pump.drain_rest()
+        sink.room = 99
+        assert pump.drain_rest()
+        assert "".join(sink.got) == "abcdefgh"
+        assert not failed
+
+    run_pump(steps)
+
+
+def test_what_ends_the_pump_is_told():
+    async def steps(pump, ring, sink, failed):
+        def broken(records):
+            raise OSError("gone")
+
+        sink.write = broken
+        pump.start()
+        ring.add(b"a")
+        await until(lambda: failed)
+        assert not pump.alive
+
+    run_pump(steps)
+
+
+def test_the_directories_of_all_links_on_the_way_are_watched(tmp_path):
+    for name in ("etc", "real", "data"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data" / "policy.yaml").touch()
+    (tmp_path / "real" / "..data").symlink_to("../data")  # as a ConfigMap has it
+    (tmp_path / "real" / "p.yaml").symlink_to("..data/policy.yaml")
+    (tmp_path / "etc" / "p.yaml").symlink_to(tmp_path / "real" / "p.yaml")
+    found = places(tmp_path / "etc" / "p.yaml")
+    assert found == {
+        str(tmp_path / "etc"): {"p.yaml"},
+        str(tmp_path / "real"): {"p.yaml", "..data"},
+        str(tmp_path / "data"): {"policy.yaml"},
+    }
+
+
+def test_links_in_a_circle_end(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert places(tmp_path / "a") == {str(tmp_path): {"a", "b"}}
+
+
+def write_new(path: Path) -> None:
+    path.with_suffix(".new").write_text("2")
+    path.with_suffix(".new").rename(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.write_text("2"),
+        write_new,
+        lambda path: path.unlink(),
+        lambda path: os.truncate(path, 0),
+    ],
+    ids=["write", "rename", "delete", "truncate"],
+)
+def test_a_change_of_the_file_is_noticed(tmp_path, change):
+    path = tmp_path / "p.yaml"
+    path.write_text("1")
+    noticed = threading.Event()
+    watcher = Watcher(path, noticed.set)
+    watcher.start()
+    try:
+        change(path)
+        assert noticed.wait(10)
+        assert watcher.alive
+    finally:
+        watcher.stop()
+
+
+def test_reading_the_file_and_changing_others_is_not_noticed(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("1")
+    noticed = []
+    done = threading.Event()
+    watcher = Watcher(path, lambda: (noticed.append(1), done.set()))
+    watcher.start()
+    try:
+        path.read_text()
+        (tmp_path / "other.yaml").write_text("2")
+        path.write_text("3")  # events keep their order: nothing came before this one's
+        assert done.wait(10)
+        assert len(noticed) <= 3  # truncate, write and close
+    finally:
+        watcher.stop()
+
+
+def test_a_directory_that_was_replaced_is_watched_again(tmp_path):
+    directory = tmp_path / "etc"
+    directory.mkdir()
+    (directory / "p.yaml").write_text("1")
+    noticed = threading.Event()
+    watcher = Watcher(directory / "p.yaml", noticed.set)
+    watcher.start()
+    try:
+        directory.rename(tmp_path / "old")
+        directory.mkdir()
+        watcher.refresh()
+        noticed.clear()
+        (directory / "p.yaml").write_text("2")
+        assert noticed.wait(10)
+    finally:
+        watcher.stop()
+
+
+def test_one_instance_holds_the_lock(tmp_path):
+    with instance_lock(tmp_path / "run"):
+        expected = f"uidtraced runs already, as pid {os.getpid()} "
+        with pytest.raises(AlreadyRunningError, match=expected), instance_lock(tmp_path / "run"):
+            pass
+    with instance_lock(tmp_path / "run"):
+        assert (tmp_path / "run" / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_name_service_that_hangs_costs_little_and_answers_later():
+    answer = threading.Event()
+
+    def lookup(uid: Uid) -> str | None:
+        answer.wait()
+        return f"user{uid}"
+
+    names = UserNames(lookup)
+    started = time.monotonic()
+    assert [names(Uid(uid)) for uid in range(500)] == [None] * 500
+    assert time.monotonic() - started < 5  # 500 waits of 50 ms would be 25 s
+    answer.set()
+    names._asked[Uid(499)].result(10)
+    assert [names(Uid(uid)) for uid in (0, 499)] == ["user0", "user499"]
+    names.close()
+
+
+def test_a_worker_passes_results_and_errors_on():
+    worker = Worker("test")
+    assert worker.submit(lambda: 3).result(10) == 3
+    with pytest.raises(ZeroDivisionError):
+        worker.submit(lambda: 1 / 0).result(10)
+    worker.close(10)
+    assert not worker._thread.is_alive()
+
+
+def test_losses_are_told_once_by_user():
+    counters = {Uid(0): Counters(matched=5), Uid(7): Counters(matched=9, ring_full=4)}
+    losses = Losses(lambda: counters, lambda uid: f"u{uid}", WallClock())
+    (record,) = losses.new()
+    assert (record.uid, record.user, record.ring_full) == (7, "u7", 4)
+    assert isinstance(record, LossRecord)
+    assert losses.new() == []
+    counters[Uid(7)] = Counters(ring_full=5)
+    counters[Uid(2**32 - 1)] = Counters(ring_full=2)
+    assert [(one.user, one.ring_full) for one in losses.new()] == [("u7", 1), (None, 2)]
+
+
+def process(proc: Path, pid: int | str, cgroup: str) -> None:
+    (proc / str(pid)).mkdir()
+    (proc / str(pid) / "cgroup").write_text(cgroup)
+
+
+def test_the_journal_is_known_by_its_cgroup(tmp_path):
+    process(tmp_path, "self", "12:cpu:/x\n0::/machine/c1/system.slice/uidtraced.service\n")
+    process(tmp_path, 7, "0::/user.slice/u1.slice/system.slice/systemd-journald.service\n")
+    process(tmp_path, 8, "0::/system.slice/ssh.service\n")
+    assert find_journald(tmp_path) is None
+    process(tmp_path, 9, "0::/machine/c1/system.slice/systemd-journald.service\n")
+    assert find_journald(tmp_path) == 9
+
+
+def test_the_journal_is_found_under_cgroup_v1(tmp_path):
+    process(tmp_path, "self", "1:name=systemd:/user.slice/session\n")
+    process(tmp_path, 9, "2:cpu:/\n1:name=systemd:/system.slice/systemd-journald.service\n")
+    assert find_journald(tmp_path) == 9
+
+
+def test_capabilities_are_read_as_the_kernel_writes_them():
+    assert missing_capabilities("CapEff:\t0000000000000000\n") == ["CAP_BPF", "CAP_PERFMON"]
+    assert missing_capabilities(f"CapEff:\t{1 << 39:016x}\n") == ["CAP_PERFMON"]
+    assert missing_capabilities(f"CapEff:\t{1 << 39 | 1 << 38:016x}\n") == []
+    assert missing_capabilities(f"CapEff:\t{1 << 21:016x}\n") == []
+
+
+class Store:
+    def __getattr__(self, name):
+        return lambda *_: None
+
+
+class Users:
+    known: dict[str, Uid] = {}
+
+    def uid_of(self, name):
+        return self.known.get(name)
+
+    def names(self):
+        return frozenset(self.known)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "p.yaml"
+    path.write_text("version: 1\nusers:\n  0: [open]\n")
+    return path
+
+
+def test_a_change_that_matters_not_is_no_revision(path):
+    keeper = Keeper(path, Store(), Users())
+    assert keeper.start().created == 1
+    path.write_text("# a comment\nversion: 1\nusers: {0: [open]}\n")
+    assert keeper.look() is None
+    path.write_text("version: 1\nusers: {0: [close]}\n")
+    done = keeper.look()
+    assert (done.revision, done.swapped, done.unchanged) == (2, 1, 0)
+
+
+def test_a_bad_file_leaves_what_was_and_is_told_once(path, capsys):
+    keeper = Keeper(path, Store(), Users())
+    keeper.start()
+    before = keeper.plan
+    path.write_text("version: 1\nusers: {0: [opne]}\n")
+    capsys.readouterr()
+    assert [keeper.look() for _ in range(3)] == [None] * 3
+    assert capsys.readouterr().out.count('"opne" is no system call') == 1
+    assert keeper.plan is before
+    assert keeper.last_error.endswith('did you mean "open"?')
+    path.unlink()
+    assert keeper.look() is None
+    assert capsys.readouterr().out.count("no such file") == 1
+    assert keeper.plan is before
+
+
+def test_a_bad_file_at_the_start_is_raised(path):
+    path.write_text("version: 1\nusers: {0: [opne]}\n")
+    with pytest.raises(PolicyError):
+        Keeper(path, Store(), Users()).start()
+
+
+def test_a_user_who_appears_is_traced_without_an_edit(path, monkeypatch):
+    monkeypatch.setattr("uidtraced.keeper._signature", iter([(1,), (1,), (2,)]).__next__)
+    path.write_text("version: 1\nusers: {0: [open], carol: [close]}\n")
+    directory = Users()
+    keeper = Keeper(path, Store(), directory)
+    assert keeper.start().created == 1
+    directory.known = {"carol": Uid(1005)}
+    assert keeper.look() is None
+    assert keeper.look().created == 1
+    assert 1005 in keeper.plan.scopes[Scope.REAL].uids
