@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import mmap
 import sys
 from enum import IntEnum
 from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DEFAULT_POLICY: Final = Path("/etc/uidtrace.yaml")
-_RING_MIN_BYTES: Final = 4096
+_RING_MIN_BYTES: Final = mmap.PAGESIZE
 _RING_MAX_BYTES: Final = 2**30
 
 

@@ -30,6 +30,14 @@ static void uidtraced_log_start(void)
 	libbpf_set_print(print_line);
 }
 
+/* named, so that bpftool shows whose maps of global data these are */
+static struct bpf_object *uidtraced_open(const void *code, size_t size)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "uidtraced");
+
+	return bpf_object__open_mem(code, size, &opts);
+}
+
 /* Run a raw_tp program once, in the calling task. Its own answer must be 0. */
 static int uidtraced_run_once(int prog_fd)
 {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import warnings
@@ -13,9 +14,9 @@ from uidtraced.errors import KernelError, PermissionDeniedError, UnsupportedErro
 from uidtraced.kernel._bpf import ffi, lib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["ENOTSUPP", "MapFd", "check", "check_pointer", "ffi", "lib", "start_log"]
+__all__ = ["ENOTSUPP", "MapFd", "check", "check_pointer", "ffi", "lib", "raises_kernel_error", "start_log"]
 
 log = structlog.get_logger("libbpf")
 
@@ -36,15 +37,14 @@ ENOTSUPP: Final = 524
 
 
 def check(call: str, result: int) -> int:
-    """Return *result* of the libbpf call *call* unless it is a negative errno or -1.
+    """Return *result* of the libbpf call *call* unless it is a negative errno.
 
     Raises PermissionDeniedError for EPERM, KernelError for the rest; each names the call, the
     errno and what to do about it.
     """
     if result >= 0:
         return result
-    # libbpf 1.x returns -errno and sets errno; the bare system calls of it do so as well
-    raise _error(call, -result if result < -1 else ffi.errno or errno.EPERM)
+    raise _error(call, -result)  # libbpf 1.x and our helpers return -errno
 
 
 def check_pointer(call: str, pointer: Any) -> Any:
@@ -52,6 +52,15 @@ def check_pointer(call: str, pointer: Any) -> Any:
     if pointer == ffi.NULL:
         raise _error(call, ffi.errno)
     return pointer
+
+
+@contextlib.contextmanager
+def raises_kernel_error(call: str) -> Iterator[None]:
+    """Turn an OSError of *call* into what `check` raises."""
+    try:
+        yield
+    except OSError as error:
+        raise _error(call, error.errno or 0) from error
 
 
 def _error(call: str, number: int) -> Exception:
@@ -92,6 +101,12 @@ class MapFd:
             self.close()
             raise
         self.id: int = number[0]
+
+    @classmethod
+    def duplicate(cls, fd: int) -> Self:
+        """Return a handle of its own on the map behind *fd*, which stays the caller's."""
+        with raises_kernel_error("dup"):
+            return cls(os.dup(fd))
 
     @property
     def fd(self) -> int:

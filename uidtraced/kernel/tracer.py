@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from uidtraced.errors import KernelError, UnsupportedError
 from uidtraced.kernel.inner import InnerMaps
-from uidtraced.kernel.libbpf import MapFd, check, check_pointer, ffi, lib, start_log
+from uidtraced.kernel.libbpf import (
+    MapFd,
+    check,
+    check_pointer,
+    ffi,
+    lib,
+    raises_kernel_error,
+    start_log,
+)
 from uidtraced.kernel.ring import RingReader
 from uidtraced.rules import Abi, Flag, Nr, RuleSet, Scope, Uid
 
@@ -46,29 +54,31 @@ class Tracer:
     def __init__(self, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
         """Load the object; *ring_bytes* is a power of two and a multiple of the page size.
 
-        Raises UnsupportedError where the kernel lacks BTF or another need, PermissionDeniedError
+        ValueError where it is not; raises UnsupportedError where the kernel lacks BTF or another need, PermissionDeniedError
         without the capabilities, KernelError for the rest.
         """
+        if ring_bytes & (ring_bytes - 1) or ring_bytes < mmap.PAGESIZE:
+            raise ValueError(f"a ring of {ring_bytes} bytes: not a power of two, or under a page")
         start_log()
         if not os.access(BTF, os.R_OK):
             raise UnsupportedError(
-                f"{BTF} cannot be read: this kernel has no BTF (CONFIG_DEBUG_INFOBTF), "
+                f"{BTF} cannot be read: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
                 "which is needed; boot a kernel that has it"
             )
         self._link: Any = ffi.NULL
         self.batches = True
         """Whether the kernel takes many changes of an outer map at once (from 5.19)."""
         self._inner = InnerMaps()
+        self._outer: dict[Scope, MapFd] = {}
         self._object = _open_object()
         try:
             ring = self._map("events")
             check("bpf_map__set_max_entries", lib.bpf_map__set_max_entries(ring, ring_bytes))
             check("bpf_object__load", lib.bpf_object__load(self._object))
-            self._outer = {
-                scope: MapFd(os.dup(lib.bpf_map__fd(self._map(scope.value)))) for scope in Scope
-            }
-            self._control = self._map_control()
-            self._counts = MapFd(os.dup(lib.bpf_map__fd(self._map("counts"))))
+            for scope in Scope:
+                self._outer[scope] = MapFd.duplicate(lib.bpf_map__fd(self._map(scope.value)))
+            self._control_memory, self._control = self._map_control()
+            self._counts = MapFd.duplicate(lib.bpf_map__fd(self._map("counts")))
             self._cpus = check("libbpf_num_possible_cpus", lib.libbpf_num_possible_cpus())
             self._counts.update(_NO_UID, bytes(ffi.sizeof("struct counters") * self._cpus))
             self._identify()
@@ -82,10 +92,11 @@ class Tracer:
         found = lib.bpf_object__find_map_by_name(self._object, name.encode())
         return check_pointer(call, found)
 
-    def _map_control(self) -> Any:
+    def _map_control(self) -> tuple[mmap.mmap, Any]:
         size = ffi.sizeof("struct control")
-        memory = mmap.mmap(lib.bpf_map__fd(self._map(".data.control")), size)
-        return ffi.from_buffer("struct control *", memory)
+        with raises_kernel_error("mmap of the control map"):
+            memory = mmap.mmap(lib.bpf_map__fd(self._map(".data.control")), size)
+        return memory, ffi.from_buffer("struct control *", memory)
 
     def _program(self, name: str) -> Any:
         found = lib.bpf_object__find_program_by_name(self._object, name.encode())
@@ -201,8 +212,11 @@ class Tracer:
             lib.bpf_link__destroy(link)
         if (ring := getattr(self, "ring", None)) is not None:
             ring.close()
-        for outer in getattr(self, "_outer", {}).values():
+        for outer in self._outer.values():
             outer.close()
+        if (memory := getattr(self, "_control_memory", None)) is not None and not memory.closed:
+            ffi.release(self._control)
+            memory.close()  # it has a duplicate of the fd
         if (counts := getattr(self, "_counts", None)) is not None:
             counts.close()
         self._inner.close()
@@ -226,7 +240,7 @@ _SCOPE_BIT: Final[Mapping[Scope, int]] = {
 
 def _open_object() -> Any:
     code = importlib.resources.files(__package__).joinpath("uidtraced.bpf.o").read_bytes()
-    opened = lib.bpf_object__open_mem(code, len(code), ffi.NULL)
+    opened = lib.uidtraced_open(code, len(code))
     return check_pointer("bpf_object__open_mem", opened)
 
 

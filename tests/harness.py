@@ -1,0 +1,197 @@
+"""Runs the daemon for real, and traced programs under real uids."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+COMMAND = [sys.executable, "-P", "-m", "uidtraced.cli"]
+WAIT_SECONDS = 20.0
+
+# a /run of its own: the lock is that of the machine, and a test must not meet an administrator's
+OWN_RUN = ["unshare", "--mount", "--propagation", "private"]
+MOUNT_RUN = 'mount -t tmpfs tmpfs /run && exec "$@"'
+
+
+def own_run(command: Sequence[str], prepare: str = "") -> list[str]:
+    """Return *command* with an empty /run, after the shell commands *prepare*."""
+    return [*OWN_RUN, "sh", "-ec", f"{prepare}\n{MOUNT_RUN}", "sh", *command]
+
+
+def as_user(uid: int, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run *command* under the real, effective and saved uid *uid*."""
+    return subprocess.run(
+        ["setpriv", "--reuid", str(uid), "--clear-groups", *command],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+
+
+@contextlib.contextmanager
+def public_directory() -> Iterator[Path]:
+    """Make a directory that every user can enter."""
+    path = Path(tempfile.mkdtemp(prefix="uidtraced-test-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def compile_c(directory: Path, source: str, *flags: str) -> Path:
+    """Compile *source* to a program in *directory*."""
+    program = directory / "program"
+    subprocess.run(
+        ["gcc", "-O1", "-Wall", *flags, "-x", "c", "-", "-o", str(program)],
+        input=source,
+        check=True,
+        text=True,
+    )
+    return program
+
+
+class Lines:
+    """The JSON lines of a stream, as they come."""
+
+    def __init__(self, stream: Any) -> None:
+        self.all: list[dict[str, Any]] = []
+        self.ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: Any) -> None:
+        for line in stream:
+            with self._changed:
+                self.all.append(json.loads(line))
+                self._changed.notify_all()
+        with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+        stream.close()
+
+    def wait(self, condition: Callable[[dict[str, Any]], bool], start: int = 0) -> dict[str, Any]:
+        """Return the first line from number *start* on for which *condition* holds."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        at = start
+        with self._changed:
+            while True:
+                while at < len(self.all):
+                    if condition(self.all[at]):
+                        return self.all[at]
+                    at += 1
+                left = deadline - time.monotonic()
+                if self.ended or left <= 0:
+                    raise AssertionError(f"no such line among {self.all[-5:]}")
+                self._changed.wait(left)
+
+    def join(self) -> None:
+        """Wait for the stream's end."""
+        self._thread.join(WAIT_SECONDS)
+        assert self.ended
+
+
+class Daemon:
+    """`uidtraced run --output json` on a policy of its own; `records` are its events."""
+
+    def __init__(self, policy: str, *arguments: str, wrap: Sequence[str] = ()) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="uidtraced-test-")
+        self.path = Path(self._directory.name) / "policy.yaml"
+        self.path.write_text(policy)
+        command = [*COMMAND, "run", "--policy", str(self.path), "--output", "json", *arguments]
+        self._process = subprocess.Popen(
+            own_run([*wrap, *command]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.pid = self._process.pid
+        self.records = Lines(self._process.stdout)
+        self.log = Lines(self._process.stderr)
+
+    def ready(self) -> Daemon:
+        """Wait until the policy is in force."""
+        self.log.wait(lambda line: line["event"] == "tracing")
+        return self
+
+    def edit(self, policy: str) -> dict[str, Any]:
+        """Replace the policy as an editor does; return the record of its coming into force."""
+        start = len(self.records.all)
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(policy)
+        fresh.rename(self.path)
+        return self.records.wait(lambda record: record["event"] == "policy", start)
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Return the system-call events so far."""
+        return [record for record in self.records.all if record["event"] == "syscall"]
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def stop(self) -> int:
+        """End it, wait for its last records, and return its exit code."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        code = self._process.wait(WAIT_SECONDS)
+        self.records.join()
+        self.log.join()
+        return code
+
+    def __enter__(self) -> Daemon:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait(WAIT_SECONDS)
+        self.records.join()
+        self.log.join()
+        self._directory.cleanup()
+
+
+def check_seq(events: Sequence[dict[str, Any]]) -> None:
+    """Check that each cpu's events are numbered from 1 without a hole."""
+    by_cpu: dict[int, list[int]] = {}
+    for event in events:
+        by_cpu.setdefault(event["cpu"], []).append(event["seq"])
+    for cpu, numbers in by_cpu.items():
+        assert numbers == list(range(1, len(numbers) + 1)), f"cpu {cpu}"
+
+
+def bpf_objects() -> set[tuple[str, int, str]]:
+    """Return all programs and maps of the kernel that are ours by name."""
+    found = set()
+    for kind in ("prog", "map"):
+        said = subprocess.run(
+            ["bpftool", "--json", kind, "show"], check=True, capture_output=True, text=True
+        )
+        for one in json.loads(said.stdout):
+            if one.get("name") in OURS:
+                found.add((kind, one["id"], one["name"]))
+    return found
+
+
+OURS = {
+    *("on_sys_enter", "who_am_i", "real", "effective", "login", "rule_set", "events", "counts"),
+    *("last_seq", ".data.control", "uidtrace.bss", "uidtrace.rodata"),
+}
+
+
+def need_root() -> None:
+    """Fail where the real thing cannot run, rather than test nothing."""
+    assert os.geteuid() == 0, "kernel tests run as root: script/test says so"

@@ -1,0 +1,367 @@
+"""`uidtraced run` on this kernel: from the policy file to the events of real users."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+import harness
+from harness import COMMAND, Daemon, as_user, check_seq, compile_c, own_run
+
+ORIGIN = "version: 1\nusers:\n  1000: [openat, chdir]\n  0: [chmod, bind]\n"
+
+CALLS = """
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+int main(void)
+{
+	struct sockaddr_un any = { .sun_family = AF_UNIX };
+
+	prctl_name();
+	openat(AT_FDCWD, "/nowhere", O_RDONLY | O_CLOEXEC);
+	chdir("/");
+	chmod("/nowhere", 0644);
+	bind(socket(AF_UNIX, SOCK_DGRAM, 0), (void *)&any, sizeof(sa_family_t));
+	getppid();
+	return 0;
+}
+"""
+NAME = """
+#include <sys/prctl.h>
+static void prctl_name(void) { prctl(PR_SET_NAME, "subject"); }
+"""
+
+INT80 = """
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+static long int80(long nr, long a, long b, long c)
+{
+	long ret;
+
+	asm volatile("int $0x80" : "=a"(ret) : "a"(nr), "b"(a), "c"(b), "d"(c) : "memory", "r8", "r9", "r10", "r11");
+	return ret;
+}
+int main(void)
+{
+	prctl(PR_SET_NAME, "subject");
+	int80(5, 0, 0, 0);	/* open in i386's table, fstat in x86_64's */
+	int80(12, 0, 0, 0);	/* chdir there, brk here */
+	chdir("/");		/* 80 here, setgroups there... */
+	return 0;
+}
+"""
+
+
+def of_subject(daemon: Daemon) -> list[tuple[int, str, str]]:
+    """Return uid, ABI and call of each event of the test's own program."""
+    return [
+        (one["uid"], one["abi"], one["syscall"])
+        for one in daemon.calls()
+        if one["comm"] == "subject"
+    ]
+
+
+def test_the_example_logs_what_it_says_and_nothing_else(public):
+    program = compile_c(public, NAME + CALLS)
+    with Daemon(ORIGIN).ready() as daemon:
+        for uid in (1000, 0, 1001):
+            as_user(uid, str(program))
+        assert daemon.stop() == 0
+        assert of_subject(daemon) == [
+            (1000, "x86_64", "openat"),
+            (1000, "x86_64", "chdir"),
+            (0, "x86_64", "chmod"),
+            (0, "x86_64", "bind"),
+        ]
+        assert {(one["uid"], one["syscall"]) for one in daemon.calls()} <= {
+            *((1000, "openat"), (1000, "chdir"), (0, "chmod"), (0, "bind")),
+        }
+        check_seq(daemon.calls())
+        first = daemon.records.all[0]
+        assert first["event"] == "policy"
+        assert {key: first[key] for key in ("revision", "created", "swapped", "deleted")} == {
+            "revision": 1,
+            "created": 2,
+            "swapped": 0,
+            "deleted": 0,
+        }
+
+
+def test_the_fields_are_those_of_the_task(public):
+    program = compile_c(public, NAME + CALLS)
+    with Daemon(ORIGIN).ready() as daemon:
+        with subprocess.Popen(
+            ["setpriv", "--reuid", "1000", "--clear-groups", str(program)]
+        ) as process:
+            pass
+        assert daemon.stop() == 0
+        event = next(one for one in daemon.calls() if one["comm"] == "subject")
+        expected = {"pid": process.pid, "tid": process.pid, "uid": 1000, "euid": 1000}
+        expected |= {"nr": 257, "revision": 1, "abi": "x86_64"}
+        assert {key: event[key] for key in expected} == expected
+        assert event["args"]["dfd"] == "AT_FDCWD"
+        assert event["args"]["flags"] == "O_RDONLY|O_CLOEXEC"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", event["ts"])
+
+
+def test_calls_through_int_0x80_carry_their_i386_names(public):
+    program = compile_c(public, INT80)
+    with Daemon("version: 1\nusers:\n  1000: [open, fstat, chdir, brk]\n").ready() as daemon:
+        as_user(1000, str(program))
+        assert daemon.stop() == 0
+        assert of_subject(daemon) == [
+            (1000, "i386", "open"),
+            (1000, "i386", "chdir"),
+            (1000, "x86_64", "chdir"),
+        ]
+
+
+def test_an_abi_can_be_named(public):
+    program = compile_c(public, INT80)
+    with Daemon("version: 1\nusers:\n  1000: ['i386:chdir']\n").ready() as daemon:
+        as_user(1000, str(program))
+        assert daemon.stop() == 0
+        assert of_subject(daemon) == [(1000, "i386", "chdir")]
+
+
+def test_three_edits_create_swap_and_delete():
+    head = "version: 1\nusers:\n"
+    keys = ("revision", "created", "swapped", "deleted", "unchanged")
+    with Daemon(head + "  1000: [chdir]\n").ready() as daemon:
+        done = [
+            daemon.edit(head + "  1000: [chdir]\n  1001: [chdir]\n"),
+            daemon.edit(head + "  1000: [openat]\n  1001: [chdir]\n"),
+            daemon.edit(head + "  1000: [openat]\n"),
+        ]
+        assert [tuple(one[key] for key in keys) for one in done] == [
+            (2, 1, 0, 0, 1),
+            (3, 0, 1, 0, 1),
+            (4, 0, 0, 1, 1),
+        ]
+        as_user(1001, "env", "--chdir=/", "true")
+        assert daemon.stop() == 0
+        assert daemon.calls() == []
+
+
+LOOP = """
+import os, select, sys
+calls = 0
+while not select.select([0], [], [], 0.0001)[0]:
+    os.chdir("/")
+    calls += 1
+print(calls)
+"""
+
+
+def test_no_event_is_lost_or_misattributed_around_two_hundred_swaps():
+    policies = [
+        f"version: 1\nusers:\n  1000: [chdir{extra}]\n  1001: [chdir, fchdir]\n"
+        for extra in ("", ", getppid")
+    ]
+    with Daemon(policies[0]).ready() as daemon:
+        loops = [
+            subprocess.Popen(
+                ["setpriv", "--reuid", str(uid), "--clear-groups", "/usr/bin/python3", "-c", LOOP],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for uid in (1000, 1001, 1002)
+        ]
+        for number in range(1, 201):
+            record = daemon.edit(policies[number % 2])
+            assert (record["revision"], record["swapped"]) == (number + 1, 1)
+        made = [int(loop.communicate("stop\n")[0]) for loop in loops]
+        assert daemon.stop() == 0
+        events = daemon.calls()
+        seen = {uid: [one for one in events if one["uid"] == uid] for uid in (1000, 1001, 1002)}
+        assert [len(seen[1000]), len(seen[1001])] == made[:2]
+        assert min(made) > 200
+        assert seen[1002] == []
+        check_seq(events)
+        assert {one["pid"] for one in seen[1000]} == {loops[0].pid}
+        assert {one["syscall"] for one in events} == {"chdir"}
+        # each event names the rule set that was in force: they only ever go up
+        revisions = [one["revision"] for one in seen[1000]]
+        assert revisions == sorted(revisions)
+        assert len(set(revisions)) > 100
+        assert {one["revision"] for one in seen[1001]} == {1}
+
+
+def test_a_bad_edit_changes_nothing_and_a_good_one_follows():
+    good = "version: 1\nusers:\n  1000: [chdir]\n"
+    with Daemon(good).ready() as daemon:
+        daemon.path.write_text("version: 1\nusers:\n  1000: [chdirr]\n")
+        line = daemon.log.wait(lambda line: line["event"] == "policy_refused")
+        assert line["problem"] == (
+            f'{daemon.path}:3:10: error: "chdirr" is no system call; did you mean "chdir"?'
+        )
+        as_user(1000, "env", "--chdir=/", "true")
+        daemon.records.wait(lambda one: one["event"] == "syscall" and one["syscall"] == "chdir")
+        daemon.path.unlink()
+        daemon.log.wait(lambda line: "no such file" in line.get("problem", ""))
+        record = daemon.edit("version: 1\nusers:\n  1000: [chdir, openat]\n")
+        assert record["revision"] == 2
+        assert daemon.stop() == 0
+        refused = [one for one in daemon.log.all if one["event"] == "policy_refused"]
+        assert len(refused) == 2
+
+
+def test_a_hang_up_reads_the_policy_again():
+    policy = "version: 1\nusers:\n  1000: [chdir]\n"
+    with Daemon(policy).ready() as daemon:
+        daemon.signal(signal.SIGHUP)
+        as_user(1000, "env", "--chdir=/", "true")
+        daemon.records.wait(lambda one: one["event"] == "syscall")
+        assert daemon.stop() == 0
+        assert [one["revision"] for one in daemon.records.all if one["event"] == "policy"] == [1]
+
+
+def test_an_empty_policy_traces_nobody_and_costs_nobody():
+    with Daemon("version: 1\n").ready() as daemon:
+        links = subprocess.run(
+            ["bpftool", "--json", "link", "show"], check=True, capture_output=True, text=True
+        )
+        ours = [
+            one
+            for one in json.loads(links.stdout)
+            if any(process["pid"] == daemon.pid for process in one.get("pids", []))
+        ]
+        assert ours == []
+        daemon.edit("version: 1\nusers:\n  1000: [chdir]\n")
+        as_user(1000, "env", "--chdir=/", "true")
+        daemon.records.wait(lambda one: one["event"] == "syscall")
+        daemon.edit("version: 1\n")
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_leaves_no_program_and_no_map(number):
+    before = harness.bpf_objects()
+    with Daemon(ORIGIN).ready() as daemon:
+        assert {name for _, _, name in harness.bpf_objects() - before} >= {
+            *("on_sys_enter", "real", "effective", "login", "rule_set", "events", "counts"),
+        }
+        daemon.signal(number)
+        assert daemon.stop() == 0
+    # and the fixture looks that nothing is left
+
+
+def test_a_comm_that_forges_lines_is_data(public):
+    hostile = b'x\n{"event":"'
+    source = '#include <sys/prctl.h>\n#include <unistd.h>\nint main(void){prctl(PR_SET_NAME, "'
+    source += "".join(f"\\x{byte:02x}" for byte in hostile) + '");return chdir("/");}'
+    program = compile_c(public, source)
+    with Daemon("version: 1\nusers:\n  1000: [chdir]\n").ready() as daemon:
+        as_user(1000, str(program))
+        assert daemon.stop() == 0
+        (event,) = daemon.calls()  # every line was read as JSON on the way
+        assert event["comm"] == hostile.decode()
+
+
+def fails(command: list[str]) -> tuple[int, dict]:
+    """Run *command*; return its exit code and the one line that it says."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    (line,) = [json.loads(one) for one in done.stderr.splitlines()]
+    return done.returncode, line
+
+
+@pytest.fixture
+def policy(tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text(ORIGIN)
+    return path
+
+
+def run(policy, *arguments: str) -> list[str]:
+    return [*COMMAND, "run", "--policy", str(policy), "--output", "json", *arguments]
+
+
+def test_without_capabilities_it_says_which(policy):
+    code, line = fails(["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", *run(policy)])
+    assert code == 77
+    assert line["problem"] == (
+        "CAP_BPF and CAP_PERFMON missing; run it as root or by its systemd unit"
+    )
+
+
+def test_without_btf_it_says_so(policy):
+    code, line = fails(own_run(run(policy), "mount -t tmpfs tmpfs /sys/kernel/btf"))
+    assert code == 69
+    assert "no BTF (CONFIG_DEBUG_INFO_BTF)" in line["problem"]
+
+
+def test_a_second_instance_says_who_is_the_first(policy):
+    with Daemon(ORIGIN).ready() as daemon:
+        inside = ["nsenter", "--target", str(daemon.pid), "--mount", "--wd=/"]
+        code, line = fails([*inside, *run(policy)])
+        assert code == 75
+        assert line["problem"].startswith(f"uidtraced runs already, as pid {daemon.pid} ")
+        assert daemon.stop() == 0
+
+
+def test_a_bad_policy_at_the_start_is_told_whole(policy):
+    policy.write_text("version: 1\nusers:\n  0: [opne, chdirr]\n")
+    done = subprocess.run(own_run(run(policy)), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 78
+    problems = [json.loads(line)["problem"] for line in done.stderr.splitlines()]
+    assert [one.partition("error: ")[2] for one in problems] == [
+        '"opne" is no system call; did you mean "open"?',
+        '"chdirr" is no system call; did you mean "chdir"?',
+    ]
+
+
+def test_events_lost_to_a_full_ring_are_told_by_user():
+    code = "import os\nfor _ in range(20000): os.chdir('/')"
+    with Daemon("version: 1\nusers:\n  1000: [chdir]\n", "--ring-size", "4096").ready() as daemon:
+        os.kill(daemon.pid, signal.SIGSTOP)
+        as_user(1000, "/usr/bin/python3", "-S", "-c", code)
+        os.kill(daemon.pid, signal.SIGCONT)
+        daemon.records.wait(lambda one: one["event"] == "loss")
+        assert daemon.stop() == 0
+        losses = [one for one in daemon.records.all if one["event"] == "loss"]
+        assert {one["uid"] for one in losses} == {1000}
+        lost = sum(one["ring_full"] for one in losses)
+        assert lost > 0
+        assert len(daemon.calls()) + lost == 20000
+
+
+def test_check_tells_text_and_json(policy):
+    done = subprocess.run([*COMMAND, "check", str(policy)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+    policy.write_text("version: 1\nusers:\n  0: [opne]\n")
+    done = subprocess.run([*COMMAND, "check", str(policy)], capture_output=True, text=True)
+    expected = f'{policy}:3:7: error: "opne" is no system call; did you mean "open"?\n'
+    assert (done.returncode, done.stdout) == (1, expected)
+    done = subprocess.run(
+        [*COMMAND, "check", str(policy), "--format", "json"], capture_output=True, text=True
+    )
+    report = json.loads(done.stdout)
+    assert report["valid"] is False
+    assert [(one["line"], one["column"]) for one in report["problems"]] == [(3, 7)]
+
+
+def test_doctor_finds_this_machine_fit():
+    done = subprocess.run([*COMMAND, "doctor", "--format", "json"], capture_output=True, text=True)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["able"]) == (0, True)
+    assert {one["name"]: one["ok"] for one in report["findings"]}["load and attach"] is True
+
+
+def test_doctor_names_what_is_missing():
+    bare = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", *COMMAND, "doctor"]
+    done = subprocess.run(bare, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no  capabilities     missing: CAP_BPF, CAP_PERFMON; run as root" in done.stdout

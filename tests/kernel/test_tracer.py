@@ -1,0 +1,279 @@
+"""The tracer on this kernel, in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from uidtraced.errors import KernelError, PermissionDeniedError
+from uidtraced.events.decode import Decoder, Naming
+from uidtraced.kernel.inner import InnerMaps, create_inner_map
+from uidtraced.kernel.libbpf import MapFd, check
+from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
+from uidtraced.kernel.tracer import Tracer, constants
+from uidtraced.policy import call_name
+from uidtraced.policy.names import numbers
+from uidtraced.rules import NR_MAX, Abi, Flag, Nr, Rule, Scope, Uid
+
+NOBODY = Uid(65_501)
+OTHER = Uid(65_502)
+
+
+def rules(*names: str, flags: Flag = Flag.LOG) -> frozenset[Rule]:
+    return frozenset(Rule(Abi.X86_64, numbers(Abi.X86_64)[name], flags) for name in names)
+
+
+def put(tracer: Tracer, scope: Scope, uid: Uid, wanted: frozenset[Rule], revision: int = 1) -> None:
+    tracer.prepare([wanted], revision)
+    tracer.want([(rule.abi, rule.nr) for rule in wanted])
+    tracer.use_scopes([scope])
+    tracer.put(scope, {uid: wanted})
+
+
+def drain(tracer: Tracer):
+    decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, lambda _: None))
+    events = []
+    while batch := tracer.ring.copy():
+        events += decoder.decode(batch)
+        tracer.ring.release()
+    return events
+
+
+@pytest.fixture
+def tracer():
+    with Tracer() as tracer:
+        yield tracer
+
+
+def chdir(times: int, *, real: int = NOBODY, effective: int | None = None) -> None:
+    """Call chdir as a process of these uids."""
+    code = f"import os; os.setresuid({real}, {effective or real}, 0)\n"
+    code += f"for _ in range({times}): os.chdir('/')"
+    subprocess.run([sys.executable, "-S", "-c", code], check=True)
+
+
+def test_numbers_are_those_of_the_header():
+    found = constants()
+    assert {abi.name: found[f"UIDTRACED_{abi.name}"] for abi in Abi} == {
+        abi.name: abi.value for abi in Abi
+    }
+    assert {flag.name: found[f"UIDTRACED_F_{flag.name}"] for flag in Flag} == {
+        flag.name: flag.value for flag in Flag
+    }
+    assert found["UIDTRACED_NR_MAX"] == NR_MAX
+
+
+def test_the_object_and_the_module_agree_on_every_struct(tracer):
+    # the BPF object's BTF is clang's layout, cffi's is the C compiler's of the same header
+    import json
+
+    ids = [one["id"] for one in show("map") if one["name"] == ".data.control"]
+    assert len(ids) == 1
+    program = next(one for one in show("prog") if one["name"] == "on_sys_enter")
+    dump = subprocess.run(
+        ["bpftool", "--json", "btf", "dump", "id", str(program["btf_id"])],
+        check=True,
+        capture_output=True,
+    )
+    types = json.loads(dump.stdout)["types"]
+    event = next(one for one in types if one["kind"] == "STRUCT" and one["name"] == "event")
+    assert event["size"] == EVENT_SIZE
+    offsets = {member["name"]: member["bits_offset"] // 8 for member in event["members"]}
+    assert offsets == EVENT_OFFSETS
+
+
+def show(kind: str):
+    import json
+
+    said = subprocess.run(["bpftool", "--json", kind, "show"], check=True, capture_output=True)
+    return json.loads(said.stdout)
+
+
+def test_calls_of_one_uid_are_logged_and_no_others(tracer):
+    put(tracer, Scope.REAL, NOBODY, rules("chdir"), revision=7)
+    tracer.attach()
+    chdir(5)
+    chdir(5, real=OTHER)
+    os.chdir(".")
+    events = drain(tracer)
+    assert [(one.uid, one.syscall, one.revision) for one in events] == [(NOBODY, "chdir", 7)] * 5
+    assert tracer.counters()[NOBODY].matched == 5
+    assert OTHER not in tracer.counters()
+
+
+@pytest.mark.parametrize(
+    ("scope", "real", "effective", "seen"),
+    [
+        (Scope.REAL, NOBODY, OTHER, 3),
+        (Scope.REAL, OTHER, NOBODY, 0),
+        (Scope.EFFECTIVE, OTHER, NOBODY, 3),
+        (Scope.EFFECTIVE, NOBODY, OTHER, 0),
+    ],
+)
+def test_each_scope_matches_its_own_uid(tracer, scope, real, effective, seen):
+    put(tracer, scope, NOBODY, rules("chdir"))
+    tracer.attach()
+    chdir(3, real=real, effective=effective)
+    assert [(one.uid, one.euid) for one in drain(tracer)] == [(real, effective)] * seen
+
+
+def test_the_login_uid_is_that_of_audit(tracer):
+    put(tracer, Scope.LOGIN, NOBODY, rules("chdir"))
+    tracer.attach()
+    code = f"open('/proc/self/loginuid', 'w').write('{NOBODY}')\nimport os; os.chdir('/')"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, f"this kernel lets loginuid not be set: {done.stderr}"
+    (event,) = drain(tracer)
+    assert (event.uid, event.loginuid) == (0, NOBODY)
+
+
+def test_a_rule_that_counts_sends_no_event(tracer):
+    put(tracer, Scope.REAL, NOBODY, rules("chdir", flags=Flag.COUNT))
+    tracer.attach()
+    chdir(4)
+    assert drain(tracer) == []
+    counters = tracer.counters()[NOBODY]
+    assert (counters.matched, counters.counted, counters.ring_full) == (4, 4, 0)
+
+
+def test_events_that_find_the_ring_full_are_counted_and_leave_a_hole():
+    with Tracer(ring_bytes=4096) as tracer:
+        put(tracer, Scope.REAL, NOBODY, rules("chdir"))
+        tracer.attach()
+        code = f"import os; os.setuid({NOBODY}); os.sched_setaffinity(0, [0])\n"
+        subprocess.run(
+            [sys.executable, "-S", "-c", code + "for _ in range(100): os.chdir('/')"], check=True
+        )
+        first = drain(tracer)
+        counters = tracer.counters()[NOBODY]
+        assert counters.matched == 100
+        assert len(first) + counters.ring_full == 100
+        assert counters.ring_full > 0
+        chdir(1)
+        (last,) = drain(tracer)
+        if last.cpu == first[-1].cpu:
+            assert last.seq == first[-1].seq + counters.ring_full + 1
+
+
+def test_a_detached_tracer_sees_nothing(tracer):
+    put(tracer, Scope.REAL, NOBODY, rules("chdir"))
+    tracer.attach()
+    tracer.detach()
+    assert not tracer.attached
+    chdir(2)
+    assert drain(tracer) == []
+    tracer.attach()
+    chdir(2)
+    assert len(drain(tracer)) == 2
+
+
+def test_this_process_is_never_traced(tracer):
+    put(tracer, Scope.REAL, Uid(0), rules("chdir"))
+    tracer.attach()
+    os.chdir(".")
+    assert [one for one in drain(tracer) if one.pid == os.getpid()] == []
+    subprocess.run(["env", "--chdir=/", "true"], check=True)
+    assert len(drain(tracer)) == 1
+
+
+def test_the_journal_is_left_out_by_its_pid(tracer):
+    put(tracer, Scope.REAL, NOBODY, rules("chdir"))
+    tracer.attach()
+    code = "import os\ninput()\nfor _ in range(3): os.chdir('/')\nprint(flush=True); input()"
+    with subprocess.Popen(
+        ["setpriv", "--reuid", str(NOBODY), "--clear-groups", "/usr/bin/python3", "-S", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        tracer.exclude_journal(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdin.write(b"\n")
+    assert drain(tracer) == []
+    tracer.exclude_journal(0)
+    chdir(1)
+    assert len(drain(tracer)) == 1
+
+
+def test_what_is_put_in_is_read_back(tracer):
+    many = {Uid(uid): rules("chdir") for uid in range(1000, 2000)}
+    one = rules("openat", "chdir")
+    tracer.prepare([rules("chdir"), one], 1)
+    tracer.put(Scope.REAL, many)
+    tracer.put(Scope.REAL, {Uid(5): one})
+    assert tracer.read(Scope.REAL) == {**many, Uid(5): one}
+    assert tracer.read(Scope.LOGIN) == {}
+    tracer.remove(Scope.REAL, [*many, Uid(77)])  # one that is not in is no error
+    assert tracer.read(Scope.REAL) == {Uid(5): one}
+
+
+def test_a_thousand_users_share_one_inner_map(tracer):
+    before = {one["id"] for one in show("map") if one["name"] == "rule_set"}
+    tracer.prepare([rules("chdir")], 1)
+    tracer.put(Scope.REAL, {Uid(uid): rules("chdir") for uid in range(1000)})
+    after = {one["id"] for one in show("map") if one["name"] == "rule_set"}
+    assert len(after - before) == 1
+
+
+def test_an_inner_map_is_whole_and_frozen():
+    with create_inner_map(rules("chdir", "openat"), 3) as inner:
+        with pytest.raises(PermissionDeniedError, match="bpf_map_update_elem: EPERM"):
+            inner.update(bytes(4), bytes(8))
+        assert len(list(inner.keys(4))) == 2
+
+
+def test_more_uids_than_an_outer_map_holds_is_an_error_that_says_so(tracer):
+    wanted = rules("chdir")
+    tracer.prepare([wanted], 1)
+    with pytest.raises(KernelError, match="E2BIG .*the map is full: name fewer uids"):
+        tracer.put(Scope.REAL, {Uid(uid): wanted for uid in range(131_073)})
+
+
+def test_an_error_names_the_call_the_errno_and_the_cure():
+    with pytest.raises(PermissionDeniedError, match=r"bpf_x: EPERM \(.*\); CAP_BPF and CAP_PERF"):
+        check("bpf_x", -1 * 1)  # EPERM
+    with pytest.raises(KernelError, match=r"bpf_x: EMFILE \(.*\); too many open files"):
+        check("bpf_x", -24)
+
+
+def test_no_fd_is_left_open_also_where_loading_fails():
+    def fds() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = fds()
+    with Tracer() as tracer:
+        put(tracer, Scope.REAL, NOBODY, rules("chdir"))
+        tracer.attach()
+        assert fds() > before
+    tracer.close()  # again is no error
+    assert fds() == before
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for room in range(1, 12):  # wherever on its way it finds no fd
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before + room, hard))
+        try:
+            with contextlib.suppress(KernelError), Tracer():
+                pass
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        gc.collect()
+        assert fds() == before, f"with room for {room} fds"
+
+
+def test_a_map_that_nobody_closed_is_told_of():
+    store = InnerMaps()
+    inner = store.get(rules("chdir"), 1)
+    forgotten = MapFd(os.dup(inner.fd))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del forgotten
+        gc.collect()
+    assert [one.category for one in caught] == [ResourceWarning]
+    store.close()
