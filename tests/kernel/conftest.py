@@ -1,11 +1,10 @@
 from __future__ import annotations
 
+import harness
 import pytest
 
-import harness
 
-
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if "/kernel/" in str(item.path):
             item.add_marker(pytest.mark.kernel)

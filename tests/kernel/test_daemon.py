@@ -8,9 +8,8 @@ import re
 import signal
 import subprocess
 
-import pytest
-
 import harness
+import pytest
 from harness import COMMAND, Daemon, as_user, check_seq, compile_c, own_run
 
 ORIGIN = "version: 1\nusers:\n  1000: [openat, chdir]\n  0: [chmod, bind]\n"
@@ -48,7 +47,10 @@ static long int80(long nr, long a, long b, long c)
 {
 	long ret;
 
-	asm volatile("int $0x80" : "=a"(ret) : "a"(nr), "b"(a), "c"(b), "d"(c) : "memory", "r8", "r9", "r10", "r11");
+	asm volatile("int $0x80"
+		: "=a"(ret)
+		: "a"(nr), "b"(a), "c"(b), "d"(c)
+		: "memory", "r8", "r9", "r10", "r11");
 	return ret;
 }
 int main(void)
@@ -71,7 +73,7 @@ def of_subject(daemon: Daemon) -> list[tuple[int, str, str]]:
     ]
 
 
-def test_the_example_logs_what_it_says_and_nothing_else(public):
+def test_the_example_logs_what_it_says_and_nothing_else(public) -> None:
     program = compile_c(public, NAME + CALLS)
     with Daemon(ORIGIN).ready() as daemon:
         for uid in (1000, 0, 1001):
@@ -97,7 +99,7 @@ def test_the_example_logs_what_it_says_and_nothing_else(public):
         }
 
 
-def test_the_fields_are_those_of_the_task(public):
+def test_the_fields_are_those_of_the_task(public) -> None:
     program = compile_c(public, NAME + CALLS)
     with Daemon(ORIGIN).ready() as daemon:
         with subprocess.Popen(
@@ -114,7 +116,7 @@ def test_the_fields_are_those_of_the_task(public):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", event["ts"])
 
 
-def test_calls_through_int_0x80_carry_their_i386_names(public):
+def test_calls_through_int_0x80_carry_their_i386_names(public) -> None:
     program = compile_c(public, INT80)
     with Daemon("version: 1\nusers:\n  1000: [open, fstat, chdir, brk]\n").ready() as daemon:
         as_user(1000, str(program))
@@ -126,7 +128,7 @@ def test_calls_through_int_0x80_carry_their_i386_names(public):
         ]
 
 
-def test_an_abi_can_be_named(public):
+def test_an_abi_can_be_named(public) -> None:
     program = compile_c(public, INT80)
     with Daemon("version: 1\nusers:\n  1000: ['i386:chdir']\n").ready() as daemon:
         as_user(1000, str(program))
@@ -134,7 +136,7 @@ def test_an_abi_can_be_named(public):
         assert of_subject(daemon) == [(1000, "i386", "chdir")]
 
 
-def test_three_edits_create_swap_and_delete():
+def test_three_edits_create_swap_and_delete() -> None:
     head = "version: 1\nusers:\n"
     keys = ("revision", "created", "swapped", "deleted", "unchanged")
     with Daemon(head + "  1000: [chdir]\n").ready() as daemon:
@@ -163,7 +165,7 @@ print(calls)
 """
 
 
-def test_no_event_is_lost_or_misattributed_around_two_hundred_swaps():
+def test_no_event_is_lost_or_misattributed_around_two_hundred_swaps() -> None:
     policies = [
         f"version: 1\nusers:\n  1000: [chdir{extra}]\n  1001: [chdir, fchdir]\n"
         for extra in ("", ", getppid")
@@ -198,7 +200,7 @@ def test_no_event_is_lost_or_misattributed_around_two_hundred_swaps():
         assert {one["revision"] for one in seen[1001]} == {1}
 
 
-def test_a_bad_edit_changes_nothing_and_a_good_one_follows():
+def test_a_bad_edit_changes_nothing_and_a_good_one_follows() -> None:
     good = "version: 1\nusers:\n  1000: [chdir]\n"
     with Daemon(good).ready() as daemon:
         daemon.path.write_text("version: 1\nusers:\n  1000: [chdirr]\n")
@@ -217,7 +219,7 @@ def test_a_bad_edit_changes_nothing_and_a_good_one_follows():
         assert len(refused) == 2
 
 
-def test_a_hang_up_reads_the_policy_again():
+def test_a_hang_up_reads_the_policy_again() -> None:
     policy = "version: 1\nusers:\n  1000: [chdir]\n"
     with Daemon(policy).ready() as daemon:
         daemon.signal(signal.SIGHUP)
@@ -227,7 +229,7 @@ def test_a_hang_up_reads_the_policy_again():
         assert [one["revision"] for one in daemon.records.all if one["event"] == "policy"] == [1]
 
 
-def test_an_empty_policy_traces_nobody_and_costs_nobody():
+def test_an_empty_policy_traces_nobody_and_costs_nobody() -> None:
     with Daemon("version: 1\n").ready() as daemon:
         links = subprocess.run(
             ["bpftool", "--json", "link", "show"], check=True, capture_output=True, text=True
@@ -246,7 +248,7 @@ def test_an_empty_policy_traces_nobody_and_costs_nobody():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_leaves_no_program_and_no_map(number):
+def test_a_stop_leaves_no_program_and_no_map(number) -> None:
     before = harness.bpf_objects()
     with Daemon(ORIGIN).ready() as daemon:
         assert {name for _, _, name in harness.bpf_objects() - before} >= {
@@ -257,7 +259,7 @@ def test_a_stop_leaves_no_program_and_no_map(number):
     # and the fixture looks that nothing is left
 
 
-def test_a_comm_that_forges_lines_is_data(public):
+def test_a_comm_that_forges_lines_is_data(public) -> None:
     hostile = b'x\n{"event":"'
     source = '#include <sys/prctl.h>\n#include <unistd.h>\nint main(void){prctl(PR_SET_NAME, "'
     source += "".join(f"\\x{byte:02x}" for byte in hostile) + '");return chdir("/");}'
@@ -289,7 +291,7 @@ def run(policy, *arguments: str) -> list[str]:
     return [*COMMAND, "run", "--policy", str(policy), "--output", "json", *arguments]
 
 
-def test_without_capabilities_it_says_which(policy):
+def test_without_capabilities_it_says_which(policy) -> None:
     code, line = fails(["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", *run(policy)])
     assert code == 77
     assert line["problem"] == (
@@ -297,13 +299,13 @@ def test_without_capabilities_it_says_which(policy):
     )
 
 
-def test_without_btf_it_says_so(policy):
+def test_without_btf_it_says_so(policy) -> None:
     code, line = fails(own_run(run(policy), "mount -t tmpfs tmpfs /sys/kernel/btf"))
     assert code == 69
     assert "no BTF (CONFIG_DEBUG_INFO_BTF)" in line["problem"]
 
 
-def test_a_second_instance_says_who_is_the_first(policy):
+def test_a_second_instance_says_who_is_the_first(policy) -> None:
     with Daemon(ORIGIN).ready() as daemon:
         inside = ["nsenter", "--target", str(daemon.pid), "--mount", "--wd=/"]
         code, line = fails([*inside, *run(policy)])
@@ -312,7 +314,7 @@ def test_a_second_instance_says_who_is_the_first(policy):
         assert daemon.stop() == 0
 
 
-def test_a_bad_policy_at_the_start_is_told_whole(policy):
+def test_a_bad_policy_at_the_start_is_told_whole(policy) -> None:
     policy.write_text("version: 1\nusers:\n  0: [opne, chdirr]\n")
     done = subprocess.run(own_run(run(policy)), capture_output=True, text=True, timeout=60)
     assert done.returncode == 78
@@ -323,7 +325,7 @@ def test_a_bad_policy_at_the_start_is_told_whole(policy):
     ]
 
 
-def test_events_lost_to_a_full_ring_are_told_by_user():
+def test_events_lost_to_a_full_ring_are_told_by_user() -> None:
     code = "import os\nfor _ in range(20000): os.chdir('/')"
     with Daemon("version: 1\nusers:\n  1000: [chdir]\n", "--ring-size", "4096").ready() as daemon:
         os.kill(daemon.pid, signal.SIGSTOP)
@@ -338,7 +340,7 @@ def test_events_lost_to_a_full_ring_are_told_by_user():
         assert len(daemon.calls()) + lost == 20000
 
 
-def test_check_tells_text_and_json(policy):
+def test_check_tells_text_and_json(policy) -> None:
     done = subprocess.run([*COMMAND, "check", str(policy)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
     policy.write_text("version: 1\nusers:\n  0: [opne]\n")
@@ -353,14 +355,14 @@ def test_check_tells_text_and_json(policy):
     assert [(one["line"], one["column"]) for one in report["problems"]] == [(3, 7)]
 
 
-def test_doctor_finds_this_machine_fit():
+def test_doctor_finds_this_machine_fit() -> None:
     done = subprocess.run([*COMMAND, "doctor", "--format", "json"], capture_output=True, text=True)
     report = json.loads(done.stdout)
     assert (done.returncode, report["able"]) == (0, True)
     assert {one["name"]: one["ok"] for one in report["findings"]}["load and attach"] is True
 
 
-def test_doctor_names_what_is_missing():
+def test_doctor_names_what_is_missing() -> None:
     bare = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all", *COMMAND, "doctor"]
     done = subprocess.run(bare, capture_output=True, text=True)
     assert done.returncode == 1

@@ -20,7 +20,7 @@ from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
 from uidtraced.kernel.tracer import Tracer, constants
 from uidtraced.policy import call_name
 from uidtraced.policy.names import numbers
-from uidtraced.rules import NR_MAX, Abi, Flag, Nr, Rule, Scope, Uid
+from uidtraced.rules import NR_MAX, Abi, Flag, Rule, Scope, Uid
 
 NOBODY = Uid(65_501)
 OTHER = Uid(65_502)
@@ -59,7 +59,7 @@ def chdir(times: int, *, real: int = NOBODY, effective: int | None = None) -> No
     subprocess.run([sys.executable, "-S", "-c", code], check=True)
 
 
-def test_numbers_are_those_of_the_header():
+def test_numbers_are_those_of_the_header() -> None:
     found = constants()
     assert {abi.name: found[f"UIDTRACED_{abi.name}"] for abi in Abi} == {
         abi.name: abi.value for abi in Abi
@@ -70,7 +70,7 @@ def test_numbers_are_those_of_the_header():
     assert found["UIDTRACED_NR_MAX"] == NR_MAX
 
 
-def test_the_object_and_the_module_agree_on_every_struct(tracer):
+def test_the_object_and_the_module_agree_on_every_struct(tracer) -> None:
     # the BPF object's BTF is clang's layout, cffi's is the C compiler's of the same header
     import json
 
@@ -96,7 +96,7 @@ def show(kind: str):
     return json.loads(said.stdout)
 
 
-def test_calls_of_one_uid_are_logged_and_no_others(tracer):
+def test_calls_of_one_uid_are_logged_and_no_others(tracer) -> None:
     put(tracer, Scope.REAL, NOBODY, rules("chdir"), revision=7)
     tracer.attach()
     chdir(5)
@@ -117,14 +117,14 @@ def test_calls_of_one_uid_are_logged_and_no_others(tracer):
         (Scope.EFFECTIVE, NOBODY, OTHER, 0),
     ],
 )
-def test_each_scope_matches_its_own_uid(tracer, scope, real, effective, seen):
+def test_each_scope_matches_its_own_uid(tracer, scope, real, effective, seen) -> None:
     put(tracer, scope, NOBODY, rules("chdir"))
     tracer.attach()
     chdir(3, real=real, effective=effective)
     assert [(one.uid, one.euid) for one in drain(tracer)] == [(real, effective)] * seen
 
 
-def test_the_login_uid_is_that_of_audit(tracer):
+def test_the_login_uid_is_that_of_audit(tracer) -> None:
     put(tracer, Scope.LOGIN, NOBODY, rules("chdir"))
     tracer.attach()
     code = f"open('/proc/self/loginuid', 'w').write('{NOBODY}')\nimport os; os.chdir('/')"
@@ -134,7 +134,7 @@ def test_the_login_uid_is_that_of_audit(tracer):
     assert (event.uid, event.loginuid) == (0, NOBODY)
 
 
-def test_a_rule_that_counts_sends_no_event(tracer):
+def test_a_rule_that_counts_sends_no_event(tracer) -> None:
     put(tracer, Scope.REAL, NOBODY, rules("chdir", flags=Flag.COUNT))
     tracer.attach()
     chdir(4)
@@ -143,7 +143,7 @@ def test_a_rule_that_counts_sends_no_event(tracer):
     assert (counters.matched, counters.counted, counters.ring_full) == (4, 4, 0)
 
 
-def test_events_that_find_the_ring_full_are_counted_and_leave_a_hole():
+def test_events_that_find_the_ring_full_are_counted_and_leave_a_hole() -> None:
     with Tracer(ring_bytes=4096) as tracer:
         put(tracer, Scope.REAL, NOBODY, rules("chdir"))
         tracer.attach()
@@ -162,7 +162,7 @@ def test_events_that_find_the_ring_full_are_counted_and_leave_a_hole():
             assert last.seq == first[-1].seq + counters.ring_full + 1
 
 
-def test_a_detached_tracer_sees_nothing(tracer):
+def test_a_detached_tracer_sees_nothing(tracer) -> None:
     put(tracer, Scope.REAL, NOBODY, rules("chdir"))
     tracer.attach()
     tracer.detach()
@@ -174,7 +174,7 @@ def test_a_detached_tracer_sees_nothing(tracer):
     assert len(drain(tracer)) == 2
 
 
-def test_this_process_is_never_traced(tracer):
+def test_this_process_is_never_traced(tracer) -> None:
     put(tracer, Scope.REAL, Uid(0), rules("chdir"))
     tracer.attach()
     os.chdir(".")
@@ -183,7 +183,7 @@ def test_this_process_is_never_traced(tracer):
     assert len(drain(tracer)) == 1
 
 
-def test_the_journal_is_left_out_by_its_pid(tracer):
+def test_the_journal_is_left_out_by_its_pid(tracer) -> None:
     put(tracer, Scope.REAL, NOBODY, rules("chdir"))
     tracer.attach()
     code = "import os\ninput()\nfor _ in range(3): os.chdir('/')\nprint(flush=True); input()"
@@ -203,7 +203,7 @@ def test_the_journal_is_left_out_by_its_pid(tracer):
     assert len(drain(tracer)) == 1
 
 
-def test_what_is_put_in_is_read_back(tracer):
+def test_what_is_put_in_is_read_back(tracer) -> None:
     many = {Uid(uid): rules("chdir") for uid in range(1000, 2000)}
     one = rules("openat", "chdir")
     tracer.prepare([rules("chdir"), one], 1)
@@ -215,7 +215,7 @@ def test_what_is_put_in_is_read_back(tracer):
     assert tracer.read(Scope.REAL) == {Uid(5): one}
 
 
-def test_a_thousand_users_share_one_inner_map(tracer):
+def test_a_thousand_users_share_one_inner_map(tracer) -> None:
     before = {one["id"] for one in show("map") if one["name"] == "rule_set"}
     tracer.prepare([rules("chdir")], 1)
     tracer.put(Scope.REAL, {Uid(uid): rules("chdir") for uid in range(1000)})
@@ -223,28 +223,28 @@ def test_a_thousand_users_share_one_inner_map(tracer):
     assert len(after - before) == 1
 
 
-def test_an_inner_map_is_whole_and_frozen():
+def test_an_inner_map_is_whole_and_frozen() -> None:
     with create_inner_map(rules("chdir", "openat"), 3) as inner:
         with pytest.raises(PermissionDeniedError, match="bpf_map_update_elem: EPERM"):
             inner.update(bytes(4), bytes(8))
         assert len(list(inner.keys(4))) == 2
 
 
-def test_more_uids_than_an_outer_map_holds_is_an_error_that_says_so(tracer):
+def test_more_uids_than_an_outer_map_holds_is_an_error_that_says_so(tracer) -> None:
     wanted = rules("chdir")
     tracer.prepare([wanted], 1)
-    with pytest.raises(KernelError, match="E2BIG .*the map is full: name fewer uids"):
+    with pytest.raises(KernelError, match=r"E2BIG .*the map is full: name fewer uids"):
         tracer.put(Scope.REAL, {Uid(uid): wanted for uid in range(131_073)})
 
 
-def test_an_error_names_the_call_the_errno_and_the_cure():
+def test_an_error_names_the_call_the_errno_and_the_cure() -> None:
     with pytest.raises(PermissionDeniedError, match=r"bpf_x: EPERM \(.*\); CAP_BPF and CAP_PERF"):
         check("bpf_x", -1 * 1)  # EPERM
     with pytest.raises(KernelError, match=r"bpf_x: EMFILE \(.*\); too many open files"):
         check("bpf_x", -24)
 
 
-def test_no_fd_is_left_open_also_where_loading_fails():
+def test_no_fd_is_left_open_also_where_loading_fails() -> None:
     def fds() -> int:
         return len(os.listdir("/proc/self/fd"))
 
@@ -267,7 +267,7 @@ def test_no_fd_is_left_open_also_where_loading_fails():
         assert fds() == before, f"with room for {room} fds"
 
 
-def test_a_map_that_nobody_closed_is_told_of():
+def test_a_map_that_nobody_closed_is_told_of() -> None:
     store = InnerMaps()
     inner = store.get(rules("chdir"), 1)
     forgotten = MapFd(os.dup(inner.fd))

@@ -53,7 +53,7 @@ def parse_entry(raw: bytes) -> list[tuple[str, bytes]]:
     return fields
 
 
-def test_an_event_is_one_json_object_a_line_in_the_documented_order():
+def test_an_event_is_one_json_object_a_line_in_the_documented_order() -> None:
     line, end = json_lines([EVENT]).split(b"\n")
     assert end == b""
     found = json.loads(line)
@@ -65,30 +65,30 @@ def test_an_event_is_one_json_object_a_line_in_the_documented_order():
     assert found["args"] == {"filename": "0x7ffc0000"}
 
 
-def test_a_message_is_what_strace_prints_after_the_user():
+def test_a_message_is_what_strace_prints_after_the_user() -> None:
     assert message(EVENT) == "alice: chdir(0x7ffc0000)"
 
 
-def test_a_call_of_a_foreign_abi_says_so():
+def test_a_call_of_a_foreign_abi_says_so() -> None:
     import msgspec
 
     foreign = msgspec.structs.replace(EVENT, abi="i386", user=None)
     assert message(foreign) == "1000: i386:chdir(0x7ffc0000)"
 
 
-def test_a_line_of_text_has_time_and_thread():
+def test_a_line_of_text_has_time_and_thread() -> None:
     expected = b"2026-01-02T03:04:05.123456789Z bash[13] alice: chdir(0x7ffc0000)\n"
     assert text_lines([EVENT]) == expected
 
 
-def test_policy_and_loss_have_messages():
+def test_policy_and_loss_have_messages() -> None:
     assert message(POLICY) == (
         "policy revision 3 in force: 1 created, 2 swapped, 3 deleted, 4 unchanged"
     )
     assert message(LOSS) == "12 events of 1000 lost: the ring buffer was full"
 
 
-def test_a_journal_entry_has_every_field_by_its_own_name():
+def test_a_journal_entry_has_every_field_by_its_own_name() -> None:
     fields = dict(parse_entry(journal_entry(EVENT)))
     assert fields["UIDTRACE_EVENT"] == b"syscall"
     assert fields["UIDTRACE_UID"] == b"1000"
@@ -101,7 +101,7 @@ def test_a_journal_entry_has_every_field_by_its_own_name():
 
 
 @given(st.binary(max_size=16))
-def test_no_comm_forges_a_line_or_a_field(raw):
+def test_no_comm_forges_a_line_or_a_field(raw) -> None:
     import msgspec
 
     hostile = msgspec.structs.replace(EVENT, comm=printable_comm(raw))
@@ -115,11 +115,11 @@ def test_no_comm_forges_a_line_or_a_field(raw):
     assert dict(parse_entry(journal_entry(hostile)))["UIDTRACE_COMM"] == hostile.comm.encode()
 
 
-def test_a_comm_ends_at_its_nul_and_keeps_what_is_not_utf8_visible():
+def test_a_comm_ends_at_its_nul_and_keeps_what_is_not_utf8_visible() -> None:
     assert printable_comm(b"a\xff\0junk") == "a\\xff"
 
 
-def test_the_decoder_reads_by_the_offsets_it_is_given():
+def test_the_decoder_reads_by_the_offsets_it_is_given() -> None:
     sizes = {"boot_ns": 8, "seq": 8, "args": 48, "cpu": 4, "uid": 4, "euid": 4, "loginuid": 4}
     sizes |= {"pid": 4, "tid": 4, "revision": 4, "nr": 2, "abi": 2, "comm": 16}
     offsets, at = {}, 4
@@ -141,12 +141,12 @@ def test_the_decoder_reads_by_the_offsets_it_is_given():
     assert (first.syscall, first.nr, first.abi, first.revision) == ("x86_64-80", 80, "x86_64", 2)
 
 
-def test_an_event_of_another_shape_is_refused():
+def test_an_event_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="struct event has the members boot_ns"):
         event_struct({"boot_ns": 0}, 8)
 
 
-def test_times_are_rfc3339_with_nanoseconds():
+def test_times_are_rfc3339_with_nanoseconds() -> None:
     assert WallClock().format_ns(1_767_323_045_123_456_789) == "2026-01-02T03:04:05.123456789Z"
 
 
@@ -157,7 +157,7 @@ def read_all(fd: int) -> bytes:
     return b"".join(parts)
 
 
-def test_a_stream_that_is_full_keeps_the_rest_until_there_is_room():
+def test_a_stream_that_is_full_keeps_the_rest_until_there_is_room() -> None:
     reader, writer = os.pipe()
     sink = StreamSink(writer, json_lines)
     records = [EVENT] * 1000  # more than a pipe holds
@@ -171,7 +171,7 @@ def test_a_stream_that_is_full_keeps_the_rest_until_there_is_room():
     os.close(reader)
 
 
-def test_a_shared_pipe_stays_blocking_for_others():
+def test_a_shared_pipe_stays_blocking_for_others() -> None:
     reader, writer = os.pipe()
     sink = StreamSink(writer, json_lines)
     assert os.get_blocking(writer)
@@ -180,7 +180,7 @@ def test_a_shared_pipe_stays_blocking_for_others():
     os.close(writer)
 
 
-def test_a_reader_that_is_gone_is_told():
+def test_a_reader_that_is_gone_is_told() -> None:
     reader, writer = os.pipe()
     sink = StreamSink(writer, json_lines)
     os.close(reader)
@@ -190,7 +190,7 @@ def test_a_reader_that_is_gone_is_told():
     os.close(writer)
 
 
-def test_a_file_is_appended_to_where_it_is(tmp_path):
+def test_a_file_is_appended_to_where_it_is(tmp_path) -> None:
     path = tmp_path / "out"
     with path.open("wb") as file:
         file.write(b"before\n")
@@ -206,12 +206,12 @@ def test_a_file_is_appended_to_where_it_is(tmp_path):
 def journal(tmp_path):
     server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     server.bind(str(tmp_path / "journal"))
-    server.setblocking(False)  # noqa: FBT003
+    server.setblocking(False)
     yield server
     server.close()
 
 
-def test_the_journal_gets_a_datagram_an_entry(journal, tmp_path):
+def test_the_journal_gets_a_datagram_an_entry(journal, tmp_path) -> None:
     sink = JournalSink(tmp_path / "journal")
     assert sink.write([EVENT, POLICY])
     assert journal.recv(65536) == journal_entry(EVENT)
@@ -219,7 +219,7 @@ def test_the_journal_gets_a_datagram_an_entry(journal, tmp_path):
     sink.close()
 
 
-def test_a_journal_that_is_slow_gets_all_in_order(journal, tmp_path):
+def test_a_journal_that_is_slow_gets_all_in_order(journal, tmp_path) -> None:
     sink = JournalSink(tmp_path / "journal")
     records = [LossRecord("t", "loss", number, None, 1) for number in range(5000)]
     assert not sink.write(records)
@@ -235,7 +235,7 @@ def test_a_journal_that_is_slow_gets_all_in_order(journal, tmp_path):
     sink.close()
 
 
-def test_a_journal_that_went_away_and_came_back_gets_what_waited(journal, tmp_path):
+def test_a_journal_that_went_away_and_came_back_gets_what_waited(journal, tmp_path) -> None:
     path = tmp_path / "journal"
     sink = JournalSink(path)
     journal.close()

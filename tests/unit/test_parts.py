@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 import pytest
 
@@ -43,10 +44,8 @@ class PipeRing:
         os.write(self._writer, events)
 
     def copy(self) -> memoryview:
-        try:
+        with contextlib.suppress(BlockingIOError):
             self._waiting += os.read(self.fd, 3)
-        except BlockingIOError:
-            pass
         return memoryview(self._waiting)
 
     def release(self) -> None:
@@ -86,8 +85,8 @@ class Slow:
     def close(self) -> None: ...
 
 
-def run_pump(steps):
-    async def main():
+def run_pump(steps) -> None:
+    async def main() -> None:
         ring = PipeRing()
         failed = []
         loop = asyncio.get_running_loop()
@@ -109,8 +108,8 @@ async def until(condition) -> None:
             await asyncio.sleep(0.001)
 
 
-def test_a_batch_leaves_the_ring_only_once_it_is_written():
-    async def steps(pump, ring, sink, failed):
+def test_a_batch_leaves_the_ring_only_once_it_is_written() -> None:
+    async def steps(pump, ring, sink, failed) -> None:
         sink.room = 2
         pump.start()
         ring.add(b"abc")
@@ -125,8 +124,8 @@ def test_a_batch_leaves_the_ring_only_once_it_is_written():
     run_pump(steps)
 
 
-def test_own_records_come_after_the_batch_that_is_being_written():
-    async def steps(pump, ring, sink, failed):
+def test_own_records_come_after_the_batch_that_is_being_written() -> None:
+    async def steps(pump, ring, sink, failed) -> None:
         pump.start()
         ring.add(b"ab")
         await until(lambda: sink.waiting)
@@ -141,8 +140,8 @@ def test_own_records_come_after_the_batch_that_is_being_written():
     run_pump(steps)
 
 
-def test_a_stop_writes_the_rest_or_says_that_it_cannot():
-    async def steps(pump, ring, sink, failed):
+def test_a_stop_writes_the_rest_or_says_that_it_cannot() -> None:
+    async def steps(pump, ring, sink, failed) -> None:
         pump.start()
         ring.add(b"abcdefgh")
         assert not pump.drain_rest()
@@ -154,9 +153,9 @@ def test_a_stop_writes_the_rest_or_says_that_it_cannot():
     run_pump(steps)
 
 
-def test_what_ends_the_pump_is_told():
-    async def steps(pump, ring, sink, failed):
-        def broken(records):
+def test_what_ends_the_pump_is_told() -> None:
+    async def steps(pump, ring, sink, failed) -> None:
+        def broken(records) -> Never:
             raise OSError("gone")
 
         sink.write = broken
@@ -168,7 +167,7 @@ def test_what_ends_the_pump_is_told():
     run_pump(steps)
 
 
-def test_the_directories_of_all_links_on_the_way_are_watched(tmp_path):
+def test_the_directories_of_all_links_on_the_way_are_watched(tmp_path) -> None:
     for name in ("etc", "real", "data"):
         (tmp_path / name).mkdir()
     (tmp_path / "data" / "policy.yaml").touch()
@@ -183,7 +182,7 @@ def test_the_directories_of_all_links_on_the_way_are_watched(tmp_path):
     }
 
 
-def test_links_in_a_circle_end(tmp_path):
+def test_links_in_a_circle_end(tmp_path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     assert places(tmp_path / "a") == {str(tmp_path): {"a", "b"}}
@@ -204,7 +203,7 @@ def write_new(path: Path) -> None:
     ],
     ids=["write", "rename", "delete", "truncate"],
 )
-def test_a_change_of_the_file_is_noticed(tmp_path, change):
+def test_a_change_of_the_file_is_noticed(tmp_path, change) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("1")
     noticed = threading.Event()
@@ -218,7 +217,7 @@ def test_a_change_of_the_file_is_noticed(tmp_path, change):
         watcher.stop()
 
 
-def test_reading_the_file_and_changing_others_is_not_noticed(tmp_path):
+def test_reading_the_file_and_changing_others_is_not_noticed(tmp_path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("1")
     noticed = []
@@ -235,7 +234,7 @@ def test_reading_the_file_and_changing_others_is_not_noticed(tmp_path):
         watcher.stop()
 
 
-def test_a_directory_that_was_replaced_is_watched_again(tmp_path):
+def test_a_directory_that_was_replaced_is_watched_again(tmp_path) -> None:
     directory = tmp_path / "etc"
     directory.mkdir()
     (directory / "p.yaml").write_text("1")
@@ -253,7 +252,7 @@ def test_a_directory_that_was_replaced_is_watched_again(tmp_path):
         watcher.stop()
 
 
-def test_one_instance_holds_the_lock(tmp_path):
+def test_one_instance_holds_the_lock(tmp_path) -> None:
     with instance_lock(tmp_path / "run"):
         expected = f"uidtraced runs already, as pid {os.getpid()} "
         with pytest.raises(AlreadyRunningError, match=expected), instance_lock(tmp_path / "run"):
@@ -262,7 +261,7 @@ def test_one_instance_holds_the_lock(tmp_path):
         assert (tmp_path / "run" / "lock").read_text() == f"{os.getpid()}\n"
 
 
-def test_a_name_service_that_hangs_costs_little_and_answers_later():
+def test_a_name_service_that_hangs_costs_little_and_answers_later() -> None:
     answer = threading.Event()
 
     def lookup(uid: Uid) -> str | None:
@@ -279,7 +278,7 @@ def test_a_name_service_that_hangs_costs_little_and_answers_later():
     names.close()
 
 
-def test_a_worker_passes_results_and_errors_on():
+def test_a_worker_passes_results_and_errors_on() -> None:
     worker = Worker("test")
     assert worker.submit(lambda: 3).result(10) == 3
     with pytest.raises(ZeroDivisionError):
@@ -288,7 +287,7 @@ def test_a_worker_passes_results_and_errors_on():
     assert not worker._thread.is_alive()
 
 
-def test_losses_are_told_once_by_user():
+def test_losses_are_told_once_by_user() -> None:
     counters = {Uid(0): Counters(matched=5), Uid(7): Counters(matched=9, ring_full=4)}
     losses = Losses(lambda: counters, lambda uid: f"u{uid}", WallClock())
     (record,) = losses.new()
@@ -305,7 +304,7 @@ def process(proc: Path, pid: int | str, cgroup: str) -> None:
     (proc / str(pid) / "cgroup").write_text(cgroup)
 
 
-def test_the_journal_is_known_by_its_cgroup(tmp_path):
+def test_the_journal_is_known_by_its_cgroup(tmp_path) -> None:
     process(tmp_path, "self", "12:cpu:/x\n0::/machine/c1/system.slice/uidtraced.service\n")
     process(tmp_path, 7, "0::/user.slice/u1.slice/system.slice/systemd-journald.service\n")
     process(tmp_path, 8, "0::/system.slice/ssh.service\n")
@@ -314,13 +313,13 @@ def test_the_journal_is_known_by_its_cgroup(tmp_path):
     assert find_journald(tmp_path) == 9
 
 
-def test_the_journal_is_found_under_cgroup_v1(tmp_path):
+def test_the_journal_is_found_under_cgroup_v1(tmp_path) -> None:
     process(tmp_path, "self", "1:name=systemd:/user.slice/session\n")
     process(tmp_path, 9, "2:cpu:/\n1:name=systemd:/system.slice/systemd-journald.service\n")
     assert find_journald(tmp_path) == 9
 
 
-def test_capabilities_are_read_as_the_kernel_writes_them():
+def test_capabilities_are_read_as_the_kernel_writes_them() -> None:
     assert missing_capabilities("CapEff:\t0000000000000000\n") == ["CAP_BPF", "CAP_PERFMON"]
     assert missing_capabilities(f"CapEff:\t{1 << 39:016x}\n") == ["CAP_PERFMON"]
     assert missing_capabilities(f"CapEff:\t{1 << 39 | 1 << 38:016x}\n") == []
@@ -349,7 +348,7 @@ def path(tmp_path):
     return path
 
 
-def test_a_change_that_matters_not_is_no_revision(path):
+def test_a_change_that_matters_not_is_no_revision(path) -> None:
     keeper = Keeper(path, Store(), Users())
     assert keeper.start().created == 1
     path.write_text("# a comment\nversion: 1\nusers: {0: [open]}\n")
@@ -359,7 +358,7 @@ def test_a_change_that_matters_not_is_no_revision(path):
     assert (done.revision, done.swapped, done.unchanged) == (2, 1, 0)
 
 
-def test_a_bad_file_leaves_what_was_and_is_told_once(path, capsys):
+def test_a_bad_file_leaves_what_was_and_is_told_once(path, capsys) -> None:
     keeper = Keeper(path, Store(), Users())
     keeper.start()
     before = keeper.plan
@@ -375,13 +374,13 @@ def test_a_bad_file_leaves_what_was_and_is_told_once(path, capsys):
     assert keeper.plan is before
 
 
-def test_a_bad_file_at_the_start_is_raised(path):
+def test_a_bad_file_at_the_start_is_raised(path) -> None:
     path.write_text("version: 1\nusers: {0: [opne]}\n")
     with pytest.raises(PolicyError):
         Keeper(path, Store(), Users()).start()
 
 
-def test_a_user_who_appears_is_traced_without_an_edit(path, monkeypatch):
+def test_a_user_who_appears_is_traced_without_an_edit(path, monkeypatch) -> None:
     monkeypatch.setattr("uidtraced.keeper._signature", iter([(1,), (1,), (2,)]).__next__)
     path.write_text("version: 1\nusers: {0: [open], carol: [close]}\n")
     directory = Users()

@@ -53,7 +53,7 @@ def calls(rules) -> set[tuple[str, str]]:
     return {(rule.abi.label, call_name(rule.abi, rule.nr)) for rule in rules}
 
 
-def test_a_policy_becomes_a_plan_of_uids_and_calls():
+def test_a_policy_becomes_a_plan_of_uids_and_calls() -> None:
     text = "version: 1\nusers:\n  alice: [openat, 'i386:execve']\n  0: [chmod]\n"
     uids = plan(text).plan.scopes[Scope.REAL].uids
     assert uids.keys() == {1000, 0}
@@ -110,29 +110,28 @@ def test_a_policy_becomes_a_plan_of_uids_and_calls():
      ["3:3: error: 4294967295 is no uid; uids are 0 to 4294967294"]),
     ("[" * 50_000, ["1:10: error: nested deeper than 8 levels"]),
 ])
-# fmt: on
-def test_an_error_says_where_what_and_what_would_be_right(text, expected):
+def test_an_error_says_where_what_and_what_would_be_right(text, expected) -> None:
     assert problems(text) == [f"p.yaml:{one}" for one in expected]
 
 
-def test_errors_of_the_text_and_of_its_meaning_are_told_together():
+def test_errors_of_the_text_and_of_its_meaning_are_told_together() -> None:
     found = problems("version: 1\nusers:\n  0: [0777, opnat]\n  bo b: [open]\n")
     assert [one.split(":")[1:3] for one in found] == [["3", "7"], ["3", "13"], ["4", "3"]]
 
 
-def test_a_merge_key_bomb_is_refused_before_anything_is_composed():
+def test_a_merge_key_bomb_is_refused_before_anything_is_composed() -> None:
     layers = "".join(f"a{i}: &a{i} {{<<: [{', '.join(f'*a{i - 1}' for _ in range(9))}]}}\n"
                      for i in range(1, 20))
     found = problems("a0: &a0 {x: 1}\n" + layers)
     assert 'p.yaml:1:5: error: "&a0" is a YAML anchor, which a policy has not' in found
 
 
-def test_ten_thousand_wrong_words_are_all_told():
+def test_ten_thousand_wrong_words_are_all_told() -> None:
     words = ", ".join(f"wrong{i}" for i in range(10_000))
     assert len(problems(f"version: 1\nusers:\n  0: [{words}]\n")) == 10_000
 
 
-def test_exclusions_take_away_inside_their_entry_alone():
+def test_exclusions_take_away_inside_their_entry_alone() -> None:
     text = 'version: 1\nusers:\n  alice: [open, close, "!close"]\n  1000: [close]\n'
     uids = plan(text).plan.scopes[Scope.REAL].uids
     assert {name for _, name in calls(uids[Uid(1000)])} == {"open", "close"}
@@ -141,7 +140,7 @@ def test_exclusions_take_away_inside_their_entry_alone():
     assert {name for _, name in calls(uids[Uid(1000)])} == {"open"}
 
 
-def test_each_match_has_a_scope_of_its_own():
+def test_each_match_has_a_scope_of_its_own() -> None:
     text = (
         "version: 1\nusers:\n  alice: {syscalls: [open], match: login}\n"
         "  bob: {syscalls: [open], match: effective}\n"
@@ -153,7 +152,7 @@ def test_each_match_has_a_scope_of_its_own():
     }
 
 
-def test_a_user_who_does_not_exist_is_a_warning_with_the_nearest_name():
+def test_a_user_who_does_not_exist_is_a_warning_with_the_nearest_name() -> None:
     planned = plan("version: 1\nusers:\n  alcie: [open]\n  0: [open]\n")
     assert set(planned.plan.scopes[Scope.REAL].uids) == {0}
     assert [one.text("warning") for one in planned.warnings] == [
@@ -161,22 +160,22 @@ def test_a_user_who_does_not_exist_is_a_warning_with_the_nearest_name():
     ]
 
 
-def test_an_entry_without_calls_traces_nothing():
+def test_an_entry_without_calls_traces_nothing() -> None:
     assert plan("version: 1\nusers:\n  0: []\n").plan.scopes == {}
     assert plan("version: 1\nusers:\n").plan.scopes == {}
 
 
-def test_numbers_are_those_of_the_native_abi_unless_one_is_named():
+def test_numbers_are_those_of_the_native_abi_unless_one_is_named() -> None:
     assert parse_selector(321, X86).calls == {(Abi.X86_64, 321)}
     assert parse_selector("i386:11", X86).calls == {(Abi.I386, 11)}
 
 
-def test_a_call_of_another_abi_is_named_so():
+def test_a_call_of_another_abi_is_named_so() -> None:
     with pytest.raises(ValueError, match='"x86_64:stat64": x86_64 has no such call, i386 has'):
         parse_selector("x86_64:stat64", X86)
 
 
-def test_numbers_agree_with_the_headers_of_this_machine():
+def test_numbers_agree_with_the_headers_of_this_machine() -> None:
     # asm/unistd_64.h is the kernel's own, from linux-libc-dev; Python's os has none of these
     header = "/usr/include/x86_64-linux-gnu/asm/unistd_64.h"
     if not os.path.exists(header):
@@ -196,7 +195,7 @@ def test_numbers_agree_with_the_headers_of_this_machine():
     }
 
 
-def test_an_unknown_number_has_a_name_all_the_same():
+def test_an_unknown_number_has_a_name_all_the_same() -> None:
     assert call_name(Abi.X86_64, Nr(999)) == "syscall_999"
 
 
@@ -209,7 +208,7 @@ words = st.one_of(
 
 @given(st.recursive(words, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
     st.one_of(st.integers(), st.text(max_size=5)), inner, max_size=3), max_leaves=10))
-def test_any_value_is_accepted_or_refused_with_a_position(value):
+def test_any_value_is_accepted_or_refused_with_a_position(value) -> None:
     import yaml
 
     text = yaml.safe_dump({"version": 1, "users": value})
@@ -220,7 +219,7 @@ def test_any_value_is_accepted_or_refused_with_a_position(value):
 
 
 @given(st.text())
-def test_any_text_is_accepted_or_refused(text):
+def test_any_text_is_accepted_or_refused(text) -> None:
     try:
         load_source(Source("p.yaml", text, ""))
     except PolicyError as error:
@@ -233,14 +232,14 @@ def refusal(path: Path) -> str:
     return str(caught.value).removeprefix(f"{path}:")
 
 
-def test_what_is_no_plain_file_is_refused_without_waiting(tmp_path):
+def test_what_is_no_plain_file_is_refused_without_waiting(tmp_path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert refusal(tmp_path / "fifo") == "1:1: error: this is a FIFO; a policy is a plain file"
     assert refusal(tmp_path) == "1:1: error: this is a directory; a policy is a plain file"
     assert refusal(tmp_path / "no").startswith("1:1: error: no such file; write a policy there")
 
 
-def test_a_file_that_others_may_write_is_refused(tmp_path):
+def test_a_file_that_others_may_write_is_refused(tmp_path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text("version: 1\n")
     path.chmod(0o664)
@@ -249,7 +248,7 @@ def test_a_file_that_others_may_write_is_refused(tmp_path):
     assert load(path).policy.version == 1
 
 
-def test_a_file_that_is_not_utf8_or_too_large_is_refused(tmp_path):
+def test_a_file_that_is_not_utf8_or_too_large_is_refused(tmp_path) -> None:
     path = tmp_path / "p.yaml"
     path.write_bytes(b"version: 1\nusers: \xff\n")
     assert refusal(path) == "2:8: error: byte 0xff is not UTF-8; save the file as UTF-8"
@@ -257,7 +256,7 @@ def test_a_file_that_is_not_utf8_or_too_large_is_refused(tmp_path):
     assert refusal(path).startswith(f"1:1: error: larger than {MAX_BYTES} bytes")
 
 
-def test_the_digest_is_that_of_the_file(tmp_path):
+def test_the_digest_is_that_of_the_file(tmp_path) -> None:
     path = tmp_path / "p.yaml"
     path.write_bytes(b"\xef\xbb\xbfversion: 1\n")  # with a byte-order mark
     loaded = load(path)
@@ -266,6 +265,6 @@ def test_the_digest_is_that_of_the_file(tmp_path):
     assert loaded.source.sha256 == said.stdout.split()[0]
 
 
-def test_rules_say_log_by_default():
+def test_rules_say_log_by_default() -> None:
     uids = plan("version: 1\nusers:\n  0: ['x86_64:open']\n").plan.scopes[Scope.REAL].uids
     assert uids == {0: frozenset({Rule(Abi.X86_64, Nr(2))})}

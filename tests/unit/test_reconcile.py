@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from uidtraced.errors import KernelError
 from uidtraced.reconcile import ApplyError, Create, Delete, Swap, apply, count, diff
 from uidtraced.rules import Abi, Nr, Plan, Rule, RuleSet, Scope, ScopePlan, Uid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 rule_sets = st.frozensets(
     st.builds(Rule, st.sampled_from(list(Abi)), st.integers(0, 5).map(Nr)), min_size=1, max_size=4
@@ -49,7 +52,7 @@ class Kernel:
     def use_scopes(self, scopes: Iterable[Scope]) -> None:
         self.scopes = set(scopes)
 
-    def prepare(self, rule_sets: Iterable[RuleSet], revision: int) -> None:  # noqa: ARG002
+    def prepare(self, rule_sets: Iterable[RuleSet], revision: int) -> None:
         self._call()
         self.prepared |= set(rule_sets)
 
@@ -85,7 +88,7 @@ def in_force(plan: Plan, fail_at: int = -1) -> Kernel:
 
 
 @given(plans, plans)
-def test_applying_the_difference_gives_the_desired_plan(old, new):
+def test_applying_the_difference_gives_the_desired_plan(old, new) -> None:
     kernel = in_force(old)
     apply(diff(old, new), old, new, kernel, 2)
     assert kernel.holds() == contents(new)
@@ -96,21 +99,23 @@ def test_applying_the_difference_gives_the_desired_plan(old, new):
 
 
 @given(plans)
-def test_equal_plans_differ_in_nothing(plan):
+def test_equal_plans_differ_in_nothing(plan) -> None:
     assert diff(plan, plan) == ()
 
 
 @given(plans, plans)
-def test_the_order_of_entries_does_not_matter(old, new):
-    turned = Plan({
-        scope: ScopePlan(dict(reversed(one.uids.items())))
-        for scope, one in reversed(new.scopes.items())
-    })
+def test_the_order_of_entries_does_not_matter(old, new) -> None:
+    turned = Plan(
+        {
+            scope: ScopePlan(dict(reversed(one.uids.items())))
+            for scope, one in reversed(new.scopes.items())
+        }
+    )
     assert diff(old, new) == diff(old, turned)
 
 
 @given(plans, plans, st.integers(0, 12))
-def test_an_apply_that_fails_anywhere_leaves_what_was(old, new, fail_at):
+def test_an_apply_that_fails_anywhere_leaves_what_was(old, new, fail_at) -> None:
     kernel = in_force(old, fail_at)
     try:
         apply(diff(old, new), old, new, kernel, 2)
@@ -126,7 +131,7 @@ def test_an_apply_that_fails_anywhere_leaves_what_was(old, new, fail_at):
 
 
 @given(plans, plans)
-def test_a_user_in_both_plans_is_never_without_rules(old, new):
+def test_a_user_in_both_plans_is_never_without_rules(old, new) -> None:
     kernel = in_force(old)
     held = {(s, uid) for s, one in old.scopes.items() for uid in one.uids}
     stay = held & {(s, uid) for s, one in new.scopes.items() for uid in one.uids}
@@ -141,7 +146,7 @@ def test_a_user_in_both_plans_is_never_without_rules(old, new):
     apply(diff(old, new), old, new, kernel, 2)
 
 
-def test_counts_are_of_outer_map_entries():
+def test_counts_are_of_outer_map_entries() -> None:
     one, two = frozenset({Rule(Abi.X86_64, Nr(1))}), frozenset({Rule(Abi.X86_64, Nr(2))})
     old = Plan({Scope.REAL: ScopePlan({Uid(1): one, Uid(2): one, Uid(3): one})})
     new = Plan({Scope.REAL: ScopePlan({Uid(2): two, Uid(3): one, Uid(4): one, Uid(5): one})})
@@ -155,11 +160,11 @@ def test_counts_are_of_outer_map_entries():
     assert count(actions, new) == {"created": 2, "swapped": 1, "deleted": 1, "unchanged": 1}
 
 
-def test_where_neither_plan_can_be_applied_it_says_so():
+def test_where_neither_plan_can_be_applied_it_says_so() -> None:
     plan = Plan({Scope.REAL: ScopePlan({Uid(1): frozenset({Rule(Abi.X86_64, Nr(1))})})})
     kernel = in_force(plan, 0)
 
-    def fails(scope: Scope, entries: Mapping[Uid, RuleSet]) -> None:  # noqa: ARG001
+    def fails(scope: Scope, entries: Mapping[Uid, RuleSet]) -> None:
         raise KernelError("bpf", 12, "still no memory")
 
     kernel.put = fails

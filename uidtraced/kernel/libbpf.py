@@ -16,7 +16,16 @@ from uidtraced.kernel._bpf import ffi, lib
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["ENOTSUPP", "MapFd", "check", "check_pointer", "ffi", "lib", "raises_kernel_error", "start_log"]
+__all__ = [
+    "ENOTSUPP",
+    "MapFd",
+    "check",
+    "check_pointer",
+    "ffi",
+    "lib",
+    "raises_kernel_error",
+    "start_log",
+]
 
 log = structlog.get_logger("libbpf")
 

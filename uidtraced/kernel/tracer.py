@@ -54,8 +54,8 @@ class Tracer:
     def __init__(self, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
         """Load the object; *ring_bytes* is a power of two and a multiple of the page size.
 
-        ValueError where it is not; raises UnsupportedError where the kernel lacks BTF or another need, PermissionDeniedError
-        without the capabilities, KernelError for the rest.
+        ValueError where it is not; UnsupportedError where the kernel lacks BTF or another need,
+        PermissionDeniedError without the capabilities, KernelError for the rest.
         """
         if ring_bytes & (ring_bytes - 1) or ring_bytes < mmap.PAGESIZE:
             raise ValueError(f"a ring of {ring_bytes} bytes: not a power of two, or under a page")
