@@ -17,9 +17,6 @@ from uidtraced.events.records import LossRecord, PolicyRecord, Record, SyscallEv
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_ESCAPES: Final = {
-    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)
-}
 _LENGTH: Final = struct.Struct("<Q")
 _INFO: Final = b"PRIORITY=6\nSYSLOG_IDENTIFIER=uidtraced\n"
 _WARNING: Final = b"PRIORITY=4\nSYSLOG_IDENTIFIER=uidtraced\n"
@@ -28,8 +25,15 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def printable(text: str) -> str:
-    r"""Return *text* with control characters as ``\xNN``, fit for a line of a terminal."""
-    return text if text.isprintable() else text.translate(_ESCAPES)
+    r"""Return *text* with what cannot be printed as ``\xNN``, fit for a line of a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else _escape(one) for one in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code <= 0xFF else character.encode("unicode_escape").decode()  # noqa: PLR2004
 
 
 def json_lines(records: Iterable[Record]) -> bytes:
