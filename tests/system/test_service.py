@@ -1,0 +1,158 @@
+"""The service under real systemd and a real journal, as an administrator meets it."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import harness
+
+POLICY = "version: 1\nusers:\n  alice: [chdir, openat]\n"
+CHDIR = ("env", "--chdir=/", "true")
+
+
+def write_policy(machine, text: str) -> None:
+    machine.run("tee", "/etc/uidtrace.yaml", stdin=text)
+
+
+@pytest.fixture
+def machine(booted):
+    """The machine with the service stopped, no drop-ins and an empty journal."""
+    booted.shell(
+        "systemctl stop uidtraced; systemctl reset-failed; rm -rf /run/systemd/system/uidtraced*;"
+        "systemctl daemon-reload; journalctl --rotate --quiet; journalctl --vacuum-time=1s --quiet"
+    )
+    write_policy(booted, POLICY)
+    return booted
+
+
+def policies(machine, count: int):
+    keys = ("REVISION", "CREATED", "SWAPPED", "DELETED", "UNCHANGED")
+    found = machine.wait_journal(count, "UIDTRACE_EVENT=policy")
+    return [tuple(int(one[f"UIDTRACE_{key}"]) for key in keys) for one in found]
+
+
+def test_start_edit_journal_reload_stop(machine):
+    machine.run("systemctl", "start", "uidtraced")
+    shown = machine.show("ActiveState", "StatusText", "User", "MainPID")
+    assert (shown["ActiveState"], shown["User"]) == ("active", "uidtraced")
+    assert shown["StatusText"] == "1 users, 6 rules, revision 1"
+    # in force as soon as start returns: READY=1 comes after
+    machine.as_user("alice", *CHDIR)
+    (event,) = machine.wait_journal(1, "UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=chdir")
+    assert event["MESSAGE"].startswith("alice: chdir(0x")
+    expected = {"UIDTRACE_UID": "1000", "UIDTRACE_COMM": "env", "UIDTRACE_ABI": "x86_64"}
+    expected |= {"UIDTRACE_EVENT": "syscall", "UIDTRACE_NR": "80", "UIDTRACE_REVISION": "1"}
+    expected |= {"PRIORITY": "6", "SYSLOG_IDENTIFIER": "uidtraced", "_TRANSPORT": "journal"}
+    assert {key: event.get(key) for key in expected} == expected
+    # the pid is that of the machine's own namespace
+    assert int(event["UIDTRACE_PID"]) < 10_000
+    opened = machine.wait_journal(1, "UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=openat")
+    assert "AT_FDCWD, 0x" in opened[0]["MESSAGE"]
+
+    write_policy(machine, POLICY + "  0: [bind]\n")
+    assert policies(machine, 2)[1] == (2, 1, 0, 0, 1)
+    write_policy(machine, POLICY.replace(", openat", "") + "  0: [bind]\n")
+    assert policies(machine, 3)[2] == (3, 0, 1, 0, 1)
+    write_policy(machine, POLICY.replace(", openat", ""))
+    assert policies(machine, 4)[3] == (4, 0, 0, 1, 1)
+    machine.run("systemctl", "reload", "uidtraced")
+    assert machine.show("ActiveState", "StatusText") == {
+        "ActiveState": "active",
+        "StatusText": "1 users, 3 rules, revision 4",
+    }
+    assert len(policies(machine, 4)) == 4
+
+    assert harness.bpf_objects()
+    machine.run("systemctl", "stop", "uidtraced")
+    assert machine.show("Result")["Result"] == "success"
+    assert harness.bpf_objects() == set()
+
+
+def test_it_runs_with_two_capabilities_and_no_more(machine):
+    machine.run("systemctl", "start", "uidtraced")
+    pid = machine.show("MainPID")["MainPID"]
+    status = machine.run("cat", f"/proc/{pid}/status")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines())
+    wanted = f"{1 << 38 | 1 << 39:016x}"
+    assert [fields[key] for key in ("CapEff", "CapPrm", "CapBnd")] == [wanted] * 3
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Uid"].split()[0] != "0"
+
+
+def test_a_refused_edit_is_told_once_with_its_place(machine):
+    machine.run("systemctl", "start", "uidtraced")
+    write_policy(machine, "version: 1\nusers:\n  alice: [opnat]\n")
+    machine.wait_journal(1, "PRIORITY=3")
+    machine.run("systemctl", "reload", "uidtraced")  # and looking again says nothing new
+    (told,) = machine.journal("PRIORITY=3")
+    problem = '/etc/uidtrace.yaml:3:11: error: \\"opnat\\" is no system call; did you mean \\"openat\\"?'
+    assert problem in told["MESSAGE"]
+    assert "; refused: /etc/uidtrace.yaml:3:11" in machine.show("StatusText")["StatusText"]
+    machine.as_user("alice", *CHDIR)
+    machine.wait_journal(1, "UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=chdir")
+
+
+def test_a_bad_policy_at_the_start_is_not_retried(machine):
+    write_policy(machine, "version: 1\nusers:\n  alice: [opnat]\n")
+    machine.run("systemctl", "start", "uidtraced", check=False)
+    shown = machine.show("ActiveState", "ExecMainStatus", "NRestarts")
+    assert shown == {"ActiveState": "failed", "ExecMainStatus": "78", "NRestarts": "0"}
+
+
+def test_no_event_of_a_burst_is_dropped_by_the_journal(machine):
+    """More than journald's default of 10,000 messages in 30 s."""
+    machine.run("systemctl", "start", "uidtraced")
+    code = "import os\nfor _ in range(15000): os.chdir('/')"
+    machine.as_user("alice", "/usr/bin/python3", "-S", "-c", code)
+    matches = ("UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=chdir")
+    events = machine.wait_journal(15_000, *matches)
+    assert len(events) == 15_000
+    assert machine.journal("UIDTRACE_EVENT=loss") == []
+
+
+def test_tracing_what_the_journal_does_does_not_feed_on_itself(machine):
+    write_policy(machine, "version: 1\nusers:\n  0: [write, sendmsg, sendto]\n")
+    machine.run("systemctl", "start", "uidtraced")
+    machine.run("systemctl", "is-active", "uidtraced")  # some events to begin with
+    machine.wait_journal(1, "UIDTRACE_EVENT=syscall")
+    time.sleep(2)  # what was going on ends
+    since = machine.run("date", "+%F %T").strip()
+    time.sleep(5)
+    events = machine.journal("UIDTRACE_EVENT=syscall", f"--since={since}")
+    by = {one["UIDTRACE_COMM"] for one in events}
+    assert not by & {"systemd-journal", "uidtraced"}
+    assert len(events) < 250, f"{len(events)} events in 5 s by {by}"
+
+
+def test_a_journal_that_restarts_is_left_out_again(machine):
+    write_policy(machine, "version: 1\nusers:\n  0: [sendmsg]\n  alice: [chdir]\n")
+    machine.run("systemctl", "start", "uidtraced")
+    machine.run("systemctl", "restart", "systemd-journald")
+    time.sleep(2)  # found anew every half second
+    since = machine.run("date", "+%F %T").strip()
+    machine.as_user("alice", *CHDIR)
+    machine.wait_journal(1, "UIDTRACE_USER=alice", f"--since={since}")
+    events = machine.journal("UIDTRACE_EVENT=syscall", f"--since={since}")
+    assert "systemd-journal" not in {one["UIDTRACE_COMM"] for one in events}
+
+
+def test_the_watchdog_is_fed_and_a_daemon_that_hangs_is_started_again(machine):
+    machine.shell(
+        "mkdir -p /run/systemd/system/uidtraced.service.d\n"
+        "printf '[Service]\\nWatchdogSec=2\\n' >/run/systemd/system/uidtraced.service.d/w.conf\n"
+        "systemctl daemon-reload; systemctl start uidtraced; sleep 5"
+    )
+    shown = machine.show("NRestarts", "MainPID", "ActiveState")
+    assert (shown["NRestarts"], shown["ActiveState"]) == ("0", "active")
+    machine.run("kill", "-STOP", shown["MainPID"])
+    deadline = time.monotonic() + 30
+    while machine.show("NRestarts", "ActiveState") != {"NRestarts": "1", "ActiveState": "active"}:
+        assert time.monotonic() < deadline, machine.unit_log()
+    machine.as_user("alice", *CHDIR)
+    machine.wait_journal(1, "UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=chdir")
+
+
+def test_doctor_says_yes(machine):
+    assert "this machine can run uidtraced" in machine.run("/usr/local/bin/uidtraced", "doctor")
