@@ -186,6 +186,14 @@ def bpf_objects() -> set[tuple[str, int, str]]:
     return found
 
 
+def left_behind(before: set[tuple[str, int, str]] = frozenset()) -> set[tuple[str, int, str]]:
+    """Return what is there and was not *before*; the kernel frees maps after a grace period."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while (left := bpf_objects() - before) and time.monotonic() < deadline:
+        pass
+    return left
+
+
 OURS = {
     *("on_sys_enter", "who_am_i", "real", "effective", "login", "rule_set", "events", "counts"),
     *("last_seq", ".data.control", "uidtrace.bss", "uidtrace.rodata"),

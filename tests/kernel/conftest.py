@@ -16,11 +16,7 @@ def nothing_stays_behind():
     harness.need_root()
     before = harness.bpf_objects()
     yield
-    for _ in range(200):  # the kernel frees maps after a grace period
-        left = harness.bpf_objects() - before
-        if not left:
-            return
-    pytest.fail(f"left in the kernel: {left}")
+    assert harness.left_behind(before) == set()
 
 
 @pytest.fixture

@@ -28,4 +28,4 @@ def booted(installed):
     machine = rig.Machine(installed)
     yield machine
     machine.stop()
-    assert harness.bpf_objects() == set()
+    assert harness.left_behind() == set()

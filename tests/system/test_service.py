@@ -67,7 +67,7 @@ def test_start_edit_journal_reload_stop(machine):
     assert harness.bpf_objects()
     machine.run("systemctl", "stop", "uidtraced")
     assert machine.show("Result")["Result"] == "success"
-    assert harness.bpf_objects() == set()
+    assert harness.left_behind() == set()
 
 
 def test_it_runs_with_two_capabilities_and_no_more(machine):
@@ -117,13 +117,15 @@ def test_tracing_what_the_journal_does_does_not_feed_on_itself(machine):
     machine.run("systemctl", "start", "uidtraced")
     machine.run("systemctl", "is-active", "uidtraced")  # some events to begin with
     machine.wait_journal(1, "UIDTRACE_EVENT=syscall")
-    time.sleep(2)  # what was going on ends
-    since = machine.run("date", "+%F %T").strip()
-    time.sleep(5)
-    events = machine.journal("UIDTRACE_EVENT=syscall", f"--since={since}")
-    by = {one["UIDTRACE_COMM"] for one in events}
-    assert not by & {"systemd-journal", "uidtraced"}
-    assert len(events) < 250, f"{len(events)} events in 5 s by {by}"
+    for _ in range(6):  # root's other processes on this kernel may be busy for a while
+        since = machine.run("date", "+%F %T").strip()
+        time.sleep(5)
+        events = machine.journal("UIDTRACE_EVENT=syscall", f"--since={since}")
+        by = {one["UIDTRACE_COMM"] for one in events}
+        assert not by & {"systemd-journal", "uidtraced"}
+        if len(events) < 100:
+            return
+    pytest.fail(f"{len(events)} events in 5 s by {by}")
 
 
 def test_a_journal_that_restarts_is_left_out_again(machine):
@@ -146,7 +148,7 @@ def test_the_watchdog_is_fed_and_a_daemon_that_hangs_is_started_again(machine):
     )
     shown = machine.show("NRestarts", "MainPID", "ActiveState")
     assert (shown["NRestarts"], shown["ActiveState"]) == ("0", "active")
-    machine.run("kill", "-STOP", shown["MainPID"])
+    machine.shell(f"kill -STOP {shown['MainPID']}")
     deadline = time.monotonic() + 30
     while machine.show("NRestarts", "ActiveState") != {"NRestarts": "1", "ActiveState": "active"}:
         assert time.monotonic() < deadline, machine.unit_log()
