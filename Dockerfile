@@ -1,35 +1,22 @@
-# uidtraced in a container, from the same package and the same locked dependencies.
+# uidtraced in a container. It traces the machine's kernel, so it needs its BPF and its pids:
 #
 #   docker build -t uidtraced .
-#   docker run --rm --privileged --pid=host --cgroupns=host \
-#       -v /etc/uidtrace:/etc/uidtrace:ro -v /run/uidtraced:/run/uidtraced \
-#       -v /etc/passwd:/etc/passwd:ro -v /etc/group:/etc/group:ro uidtraced
+#   docker run --privileged --pid=host -v /etc/uidtraced:/etc/uidtraced:ro uidtraced
 #
-# --privileged        or, less: --cap-drop ALL --cap-add BPF --cap-add PERFMON
-# --pid=host          the pids of events are the machine's, and the journal's process is found
-# --cgroupns=host     it is found by its cgroup
-# /etc/uidtrace       the directory of uidtrace.yaml, not the file: a mounted file stays the old
-#                     one where an editor puts a new one in its place
-# /run/uidtraced      the lock of the machine's one instance
-# /etc/passwd, group  the names that the policy uses; without them write uids, or mount them again
-#                     (restart) after a user was added
-#
-# Events are JSON lines on stdout. For the machine's journal instead:
-#   -v /run/systemd/journal:/run/systemd/journal, and after the image's name
-#   run --policy /etc/uidtrace/uidtrace.yaml --output journal
+# The policy is /etc/uidtraced/uidtrace.yaml. Mount its directory, not the file: an editor
+# replaces the file, and a mount would hold on to the old one. Name users by uid, or mount
+# /etc/passwd too. --cap-add BPF --cap-add PERFMON instead of --privileged will do where the
+# engine's seccomp profile lets bpf() pass.
 
 FROM debian:12-slim AS build
-WORKDIR /src
-COPY . .
-RUN VENV=/usr/local/lib/uidtraced script/setup
+COPY . /src
+RUN VENV=/usr/local/lib/uidtraced /src/script/setup
 
 FROM debian:12-slim
 RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
-        libbpf1 libsystemd0 python3 \
-    && rm -rf /var/lib/apt/lists/*
+ && apt-get install -y --no-install-recommends libbpf1 libsystemd0 python3 \
+ && rm -rf /var/lib/apt/lists/*
 COPY --from=build /usr/local/lib/uidtraced /usr/local/lib/uidtraced
-COPY config/uidtrace.yaml /etc/uidtrace/uidtrace.yaml
-RUN ln -s /usr/local/lib/uidtraced/bin/uidtraced /usr/local/bin/uidtraced
-ENTRYPOINT ["uidtraced"]
-CMD ["run", "--policy", "/etc/uidtrace/uidtrace.yaml"]
+COPY config/uidtrace.yaml /etc/uidtraced/uidtrace.yaml
+ENTRYPOINT ["/usr/local/lib/uidtraced/bin/uidtraced"]
+CMD ["run", "--policy", "/etc/uidtraced/uidtrace.yaml", "--output", "json"]

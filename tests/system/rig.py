@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 CACHE = Path(os.environ.get("UIDTRACED_TEST_CACHE", "/var/cache/uidtraced-tests"))
 SOURCE = "usr/src/uidtraced"
 SUITE = "bookworm"
-INCLUDE = "systemd,systemd-sysv,ca-certificates,git"
+BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+NEW_MACHINE = "git systemd systemd-sysv"
 WAIT_SECONDS = 60.0
 
 
@@ -65,7 +66,7 @@ def key_of(*paths: Path, text: str = "") -> str:
 @contextlib.contextmanager
 def mounts(tree: Path) -> Iterator[None]:
     """Give a chroot what it needs of the kernel."""
-    kinds = (("proc", "proc"), ("sysfs", "sys"), ("devtmpfs", "dev"))
+    kinds = (("proc", "proc"), ("sysfs", "sys"), ("devtmpfs", "dev"), ("tmpfs", "dev/shm"))
     done = []
     try:
         for kind, place in kinds:
@@ -79,30 +80,47 @@ def mounts(tree: Path) -> Iterator[None]:
 
 def chroot(tree: Path, *command: str) -> str:
     """Run *command* in *tree* as a new machine would, with this machine's way to the network."""
+    names = ("PIP_", "SSL_", "http", "HTTP")
+    environment = {k: v for k, v in os.environ.items() if k.startswith(names)}
+    environment |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    environment |= {"DEBIAN_FRONTEND": "noninteractive", "HOME": "/root", "LC_ALL": "C.UTF-8"}
     with mounts(tree):
-        clean = {k: v for k, v in os.environ.items() if k.startswith(("PIP_", "SSL_", "http", "HTTP"))}
-        clean |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        clean |= {"HOME": "/root", "LC_ALL": "C.UTF-8"}
-        return run("chroot", tree, *command, env=clean)
+        if BUNDLE.exists():  # in a place that the tree's own ca-certificates leaves alone
+            shutil.copy(BUNDLE, tree / "dev/shm/certificates")
+            environment |= dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE"), "/dev/shm/certificates")
+        return run("chroot", tree, *command, env=environment)
 
 
-def bare_tree() -> Path:
-    """Return a Debian 12 with git and systemd, and the way to archives; made where missing."""
+def slim_tree() -> Path:
+    """Return the least Debian 12, with this machine's way to the archives; made where missing."""
     sources = debian_sources()
-    tree = CACHE / f"bare-{key_of(text=INCLUDE + str(sources))}"
+    tree = CACHE / f"slim-{key_of(text=str(sources))}"
     if tree.exists():
         return tree
     mirror = next(uri for uri, suite, _ in sources if suite == SUITE)
     fresh = _fresh(tree)
-    run("debootstrap", "--variant=minbase", f"--include={INCLUDE}", SUITE, fresh, mirror)
+    run("debootstrap", "--variant=minbase", SUITE, fresh, mirror)
     rows = sorted({f"deb {uri} {suite} {component}\n" for uri, suite, component in sources})
     (fresh / "etc/apt/sources.list").write_text("".join(rows))
-    bundle = "/etc/ssl/certs/ca-certificates.crt"
-    for path in ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", bundle):
+    for path in ("/etc/resolv.conf", "/etc/hosts"):
         if Path(path).exists():
             shutil.copy(path, fresh / path[1:])
     for conf in Path("/etc/apt/apt.conf.d").glob("99*"):
         shutil.copy(conf, fresh / "etc/apt/apt.conf.d")
+    fresh.rename(tree)
+    return tree
+
+
+def bare_tree() -> Path:
+    """Return a new machine: Debian 12 with systemd and git."""
+    slim = slim_tree()
+    tree = CACHE / f"bare-{key_of(text=slim.name + NEW_MACHINE)}"
+    if tree.exists():
+        return tree
+    fresh = _fresh(tree)
+    run("cp", "-a", f"{slim}/.", fresh)
+    install = f"apt-get -qq update; apt-get -qqy install --no-install-recommends {NEW_MACHINE}"
+    chroot(fresh, "sh", "-ec", install)
     fresh.rename(tree)
     return tree
 
@@ -133,12 +151,12 @@ def prepared_tree() -> Path:
     return tree
 
 
-def copy_checkout(tree: Path) -> None:
+def copy_checkout(tree: Path, place: str = SOURCE) -> None:
     """Copy what git has or would have of this checkout."""
     listed = run("git", "-C", ROOT, "ls-files", "-coz", "--exclude-standard")
     names = [one for one in listed.split("\0") if one and (ROOT / one).is_file()]
     for name in names:
-        target = tree / SOURCE / name
+        target = tree / place / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target)
 

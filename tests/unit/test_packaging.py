@@ -171,6 +171,9 @@ def test_the_user_and_the_run_directory_are_the_unit_s(tmp_path) -> None:
     directory = (tmp_path / "run" / setting("RuntimeDirectory")).stat()
     assert directory.st_uid == int(entry[2])
     assert directory.st_mode & 0o7777 == int(setting("RuntimeDirectoryMode"), 8)
+    # not root's, also where root runs it by hand before the service starts
+    lock = tmp_path / "run" / setting("RuntimeDirectory") / "lock"
+    assert lock.stat().st_uid == int(entry[2])
 
 
 def test_the_image_is_built_from_files_that_are_there() -> None:
