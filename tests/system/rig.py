@@ -25,8 +25,10 @@ CACHE = Path(os.environ.get("UIDTRACED_TEST_CACHE", "/var/cache/uidtraced-tests"
 SOURCE = "usr/src/uidtraced"
 SUITE = "bookworm"
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+CERTIFICATES = "var/lib/machine-certificates.crt"  # where no package of the tree writes
 NEW_MACHINE = "git systemd systemd-sysv"
 WAIT_SECONDS = 60.0
+RUN_SECONDS = 600.0  # setting up a new machine
 
 
 def run(*command: str | Path, **options: Any) -> str:
@@ -66,7 +68,7 @@ def key_of(*paths: Path, text: str = "") -> str:
 @contextlib.contextmanager
 def mounts(tree: Path) -> Iterator[None]:
     """Give a chroot what it needs of the kernel."""
-    kinds = (("proc", "proc"), ("sysfs", "sys"), ("devtmpfs", "dev"), ("tmpfs", "dev/shm"))
+    kinds = (("proc", "proc"), ("sysfs", "sys"), ("devtmpfs", "dev"))
     done = []
     try:
         for kind, place in kinds:
@@ -78,17 +80,20 @@ def mounts(tree: Path) -> Iterator[None]:
             run("umount", "--lazy", place)
 
 
-def chroot(tree: Path, *command: str) -> str:
-    """Run *command* in *tree* as a new machine would, with this machine's way to the network."""
+def environment() -> dict[str, str]:
+    """Return a new machine's environment, with this machine's way to the network."""
     names = ("PIP_", "SSL_", "http", "HTTP")
-    environment = {k: v for k, v in os.environ.items() if k.startswith(names)}
-    environment |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-    environment |= {"DEBIAN_FRONTEND": "noninteractive", "HOME": "/root", "LC_ALL": "C.UTF-8"}
+    found = {k: v for k, v in os.environ.items() if k.startswith(names)}
+    found |= {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+    if BUNDLE.exists():
+        found |= dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE"), f"/{CERTIFICATES}")
+    return found | {"HOME": "/root", "LC_ALL": "C.UTF-8"}
+
+
+def chroot(tree: Path, *command: str) -> str:
+    """Run *command* in *tree* as a new machine would."""
     with mounts(tree):
-        if BUNDLE.exists():  # in a place that the tree's own ca-certificates leaves alone
-            shutil.copy(BUNDLE, tree / "dev/shm/certificates")
-            environment |= dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE"), "/dev/shm/certificates")
-        return run("chroot", tree, *command, env=environment)
+        return run("chroot", tree, *command, env=environment())
 
 
 def slim_tree() -> Path:
@@ -105,6 +110,8 @@ def slim_tree() -> Path:
     for path in ("/etc/resolv.conf", "/etc/hosts"):
         if Path(path).exists():
             shutil.copy(path, fresh / path[1:])
+    if BUNDLE.exists():
+        shutil.copy(BUNDLE, fresh / CERTIFICATES)
     for conf in Path("/etc/apt/apt.conf.d").glob("99*"):
         shutil.copy(conf, fresh / "etc/apt/apt.conf.d")
     fresh.rename(tree)
@@ -183,14 +190,16 @@ def overlay(tree: Path) -> Iterator[Path]:
 class Machine:
     """A container with systemd as pid 1, booted from *tree*."""
 
-    def __init__(self, tree: Path) -> None:
+    def __init__(self, tree: Path, *, network: bool = False) -> None:
         self._tree = tree
         self._console = tempfile.TemporaryFile()  # noqa: SIM115
         self._nspawn = subprocess.Popen(
             [
                 *("systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit"),
                 *("--capability=all", "--system-call-filter=bpf perf_event_open"),
-                *("--console=passive", "--private-network", f"--directory={tree}"),
+                *("--console=passive", f"--directory={tree}"),
+                *(() if network else ("--private-network",)),
+                *(("--resolv-conf=off",) if network else ()),
                 f"--machine=uidtraced-{os.getpid()}",
             ],
             env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
@@ -235,22 +244,24 @@ class Machine:
 
     def _booted(self) -> bool:
         state = subprocess.run(
-            self._inside("systemctl", "is-system-running"), capture_output=True, text=True
+            self.inside("systemctl", "is-system-running"), capture_output=True, text=True
         ).stdout.strip()
         return state in ("running", "degraded")
 
-    def _inside(self, *command: str) -> list[str]:
-        return ["nsenter", "--target", str(self.pid), "--all", "--wd=/", *command]
+    def inside(self, *command: str) -> list[str]:
+        """Return *command* as one that runs in the machine as root."""
+        clean = ["env", "-i", *(f"{name}={value}" for name, value in environment().items())]
+        return ["nsenter", "--target", str(self.pid), "--all", "--wdns=/", *clean, *command]
 
     def run(self, *command: str, check: bool = True, stdin: str | None = None) -> str:
         """Run *command* in the machine as root and return what it says."""
         done = subprocess.run(
-            self._inside(*command),
+            self.inside(*command),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             input=stdin,
-            timeout=WAIT_SECONDS,
+            timeout=RUN_SECONDS,
         )
         if check:
             assert done.returncode == 0, f"{command}:\n{done.stdout}\n{self.unit_log()}"
@@ -258,7 +269,7 @@ class Machine:
 
     def unit_log(self) -> str:
         """Return the end of the unit's log, for messages."""
-        command = self._inside("journalctl", "-u", "uidtraced", "-n", "30", "--no-pager")
+        command = self.inside("journalctl", "-u", "uidtraced", "-n", "30", "--no-pager")
         return subprocess.run(command, capture_output=True, text=True).stdout
 
     def as_user(self, user: str, *command: str) -> str:
