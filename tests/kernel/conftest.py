@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import harness
 import pytest
+
+import harness
 
 
 def pytest_collection_modifyitems(items) -> None:

@@ -8,8 +8,9 @@ import re
 import signal
 import subprocess
 
-import harness
 import pytest
+
+import harness
 from harness import COMMAND, Daemon, as_user, check_seq, compile_c, own_run
 
 ORIGIN = "version: 1\nusers:\n  1000: [openat, chdir]\n  0: [chmod, bind]\n"

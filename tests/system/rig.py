@@ -192,6 +192,7 @@ class Machine:
 
     def __init__(self, tree: Path, *, network: bool = False) -> None:
         self._tree = tree
+        self._since_us = 0
         self._console = tempfile.TemporaryFile()  # noqa: SIM115
         self._nspawn = subprocess.Popen(
             [
@@ -280,11 +281,18 @@ class Machine:
         """Run *script* in the machine's shell."""
         return self.run("sh", "-ec", script)
 
+    def forget_journal(self) -> None:
+        """Let `journal` return only what comes from now on."""
+        self.run("journalctl", "--sync")
+        self._since_us = time.time_ns() // 1000
+
     def journal(self, *matches: str) -> list[dict[str, Any]]:
         """Return the unit's journal entries that match, the oldest first."""
         self.run("journalctl", "--sync")
-        said = self.run("journalctl", "-u", "uidtraced", "-o", "json", "--all", *matches)
-        return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        since = f"--since=@{self._since_us // 1_000_000}"  # in whole seconds
+        said = self.run("journalctl", "-u", "uidtraced", "-o", "json", "--all", since, *matches)
+        found = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        return [one for one in found if int(one["__REALTIME_TIMESTAMP"]) > self._since_us]
 
     def wait_journal(self, count: int, *matches: str) -> list[dict[str, Any]]:
         """Wait for *count* entries and return them."""
