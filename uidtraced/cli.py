@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import mmap
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from uidtraced import __version__, daemon, systemd
+from uidtraced.directory import PatientDirectory
 from uidtraced.errors import (
     AlreadyRunningError,
     PermissionDeniedError,
@@ -24,7 +26,7 @@ from uidtraced.errors import (
 from uidtraced.kernel.probe import Finding, probe
 from uidtraced.kernel.tracer import DEFAULT_RING_BYTES
 from uidtraced.log import LogStyle, start_log
-from uidtraced.policy import SystemDirectory, load, make_plan
+from uidtraced.policy import SystemDirectory, load, understand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,7 +138,8 @@ def _check(options: argparse.Namespace) -> int:
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     try:
-        warnings = make_plan(load(options.policy), SystemDirectory()).warnings
+        with contextlib.closing(PatientDirectory(SystemDirectory())) as directory:
+            warnings = understand(load(options.policy), directory).warnings
     except PolicyError as error:
         problems = error.problems
     if options.format == "json":

@@ -11,7 +11,7 @@ import structlog
 
 from uidtraced import reconcile
 from uidtraced.errors import PolicyError, UidtracedError
-from uidtraced.policy import load, make_plan
+from uidtraced.policy import load, understand
 from uidtraced.rules import Plan
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Keeper:
         self._seen: tuple[str, Signature] | None = None
         self._asked_at = 0.0
         self._told: tuple[str, ...] = ()
+        self._warned: list[str] = []
         self.plan = Plan()
         self.revision = 0
         self.last_error: str | None = None
@@ -62,7 +63,7 @@ class Keeper:
         started_ns = time.monotonic_ns()
         accounts = _signature()
         loaded = load(self._path)
-        done = self._enforce(loaded, self._plan(loaded, accounts), started_ns)
+        done = self._enforce(loaded, self._plan(loaded), started_ns)
         self._seen = (loaded.source.sha256, accounts)
         return done
 
@@ -79,7 +80,7 @@ class Keeper:
             if self._seen == (loaded.source.sha256, accounts) and not stale:
                 self._is_good()
                 return None
-            plan = self._plan(loaded, accounts)
+            plan = self._plan(loaded)
             done = self._enforce(loaded, plan, started_ns) if plan != self.plan else None
             self._seen = (loaded.source.sha256, accounts)
         except PolicyError as error:
@@ -91,17 +92,25 @@ class Keeper:
             return done
         return None
 
-    def _plan(self, loaded: Loaded, accounts: Signature) -> Plan:
-        planned = make_plan(loaded, self._directory)
-        self._asked_at = time.monotonic()
-        if (loaded.source.sha256, accounts) != self._seen:
-            for problem in planned.warnings:
-                log.warning("policy_warning", problem=problem.text("warning"))
-        return planned.plan
+    def _plan(self, loaded: Loaded) -> Plan:
+        intent = understand(loaded, self._directory)
+        # where there was no answer, what came in the meantime is looked for at the next look
+        self._asked_at = -_ASK_AGAIN_SECONDS if intent.stale else time.monotonic()
+        self._warn([problem.text("warning") for problem in intent.warnings])
+        return intent.plan
+
+    def _warn(self, warnings: list[str]) -> None:
+        if warnings == self._warned:
+            return
+        self._warned = warnings
+        for problem in warnings[:_TOLD_AT_MOST]:
+            log.warning("policy_warning", problem=problem)
+        if len(warnings) > _TOLD_AT_MOST:
+            log.warning("policy_warning", more_problems=len(warnings) - _TOLD_AT_MOST)
 
     def _enforce(self, loaded: Loaded, plan: Plan, started_ns: int) -> InForce:
         actions = reconcile.diff(self.plan, plan)
-        reconcile.apply(actions, self.plan, plan, self._store, self.revision + 1)
+        reconcile.apply(self.plan, plan, self._store, self.revision + 1)
         self.plan = plan
         self.revision += 1
         return InForce(

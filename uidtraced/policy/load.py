@@ -12,10 +12,13 @@ from uidtraced.policy.document import Document, Path, Position, parse
 from uidtraced.policy.model import Entry, Policy
 from uidtraced.policy.names import nearest
 from uidtraced.policy.source import Source, read_source
+from uidtraced.policy.who import parse_who
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Mapping
+
+    from uidtraced.policy.who import Who
 
 _HINTS: Final = 100
 """So many errors get the nearest right word, which takes about 1 ms each."""
@@ -23,11 +26,16 @@ _HINTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid policy, the file that it came from, and where its entries stand."""
+    """A valid policy, the file that it came from, and where the key of each entry stands."""
 
     policy: Policy
     source: Source
-    key_positions: Mapping[Path, Position]
+    where: Mapping[Who, Position]
+
+    def problem(self, who: Who, message: str) -> Problem:
+        """Return a problem with the entry of *who*."""
+        at = self.where[who]
+        return Problem(at.line, at.column, message, self.source.path)
 
 
 def load(path: pathlib.Path) -> Loaded:
@@ -38,16 +46,18 @@ def load(path: pathlib.Path) -> Loaded:
 def load_source(source: Source) -> Loaded:
     """Parse and validate *source*. Raises PolicyError with all that is wrong."""
     document = parse(source)
-    value = document.value
-    if isinstance(value, dict) and value.get("users", {}) is None:
-        value = {**value, "users": {}}  # "users:" and nothing after it
     try:
-        policy = Policy.model_validate(value)
+        policy = Policy.model_validate(document.value)
     except ValidationError as error:
         raise PolicyError(_problems(error, document, source.path)) from error
     if document.problems:
         raise PolicyError(document.problems)
-    return Loaded(policy, source, document.key_positions)
+    where = {
+        parse_who(path[1]): position
+        for path, position in document.key_positions.items()
+        if len(path) == 2 and path[0] == "users"  # noqa: PLR2004  a key of users
+    }
+    return Loaded(policy, source, where)
 
 
 def _problems(error: ValidationError, document: Document, path: str) -> list[Problem]:
