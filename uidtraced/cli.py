@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import mmap
+import os
 import sys
 from enum import IntEnum
 from pathlib import Path
@@ -26,7 +27,8 @@ from uidtraced.errors import (
 from uidtraced.kernel.probe import Finding, probe
 from uidtraced.kernel.tracer import DEFAULT_RING_BYTES
 from uidtraced.log import LogStyle, start_log
-from uidtraced.policy import SystemDirectory, load, understand
+from uidtraced.policy import SystemDirectory, explain, load, understand
+from uidtraced.rules import Abi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("policy", type=Path, nargs="?", default=DEFAULT_POLICY, metavar="FILE")
     check.add_argument("--format", choices=("text", "json"), default="text")
     check.set_defaults(command=_check)
+
+    calls = commands.add_parser("syscalls", help="explain names, numbers and sets of calls")
+    calls.add_argument("word", nargs="?", metavar="NAME|NUMBER|@SET", help="default: all sets")
+    calls.add_argument("--abi", choices=[abi.label for abi in Abi], help="of any machine")
+    calls.set_defaults(command=_syscalls)
 
     doctor = commands.add_parser("doctor", help="say whether this machine can run it")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
@@ -159,6 +166,20 @@ def _check(options: argparse.Namespace) -> int:
         for one in warnings:
             print(one.text("warning"))
     return Exit.FAILED if problems else Exit.OK
+
+
+def _syscalls(options: argparse.Namespace) -> int:
+    abi = next((one for one in Abi if one.label == options.abi), None)
+    try:
+        lines = explain(options.word, abi)
+    except ValueError as error:
+        print(f"uidtraced: {error}", file=sys.stderr)
+        return Exit.FAILED
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # "| head" has read enough; nothing is left to flush at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.OK
 
 
 _MARKS: Final = {True: "ok", False: "no", None: "?"}

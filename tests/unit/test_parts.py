@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Never
 
 import pytest
 
+from fakes import Users
 from uidtraced.errors import AlreadyRunningError, PolicyError
 from uidtraced.events.clock import WallClock
 from uidtraced.events.records import LossRecord
@@ -331,16 +332,6 @@ class Store:
         return lambda *_: None
 
 
-class Users:
-    known: dict[str, Uid] = {}
-
-    def uid_of(self, name):
-        return self.known.get(name)
-
-    def names(self):
-        return frozenset(self.known)
-
-
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "p.yaml"
@@ -383,10 +374,10 @@ def test_a_bad_file_at_the_start_is_raised(path) -> None:
 def test_a_user_who_appears_is_traced_without_an_edit(path, monkeypatch) -> None:
     monkeypatch.setattr("uidtraced.keeper._signature", iter([(1,), (1,), (2,)]).__next__)
     path.write_text("version: 1\nusers: {0: [open], carol: [close]}\n")
-    directory = Users()
+    directory = Users({})
     keeper = Keeper(path, Store(), directory)
     assert keeper.start().created == 1
-    directory.known = {"carol": Uid(1005)}
+    directory.users["carol"] = 1005
     assert keeper.look() is None
     assert keeper.look().created == 1
     assert 1005 in keeper.plan.scopes[Scope.REAL].uids

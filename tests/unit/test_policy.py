@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes import Users
 from uidtraced.errors import PolicyError
-from uidtraced.policy import call_name, load, make_plan
+from uidtraced.policy import call_name, load, understand
 from uidtraced.policy.load import load_source
 from uidtraced.policy.names import numbers, parse_selector
 from uidtraced.policy.source import MAX_BYTES, Source
@@ -21,19 +22,6 @@ if TYPE_CHECKING:
 X86 = (Abi.X86_64, Abi.I386, Abi.X32)
 
 
-class Users:
-    """A directory with three users."""
-
-    known = {"alice": 1000, "bob": 1001, "root": 0}
-
-    def uid_of(self, name: str) -> Uid | None:
-        uid = self.known.get(name)
-        return None if uid is None else Uid(uid)
-
-    def names(self) -> frozenset[str]:
-        return frozenset(self.known)
-
-
 def problems(text: str) -> list[str]:
     with pytest.raises(PolicyError) as caught:
         load_source(Source("p.yaml", text, ""))
@@ -41,7 +29,7 @@ def problems(text: str) -> list[str]:
 
 
 def plan(text: str):
-    return make_plan(load_source(Source("p.yaml", text, "")), Users())
+    return understand(load_source(Source("p.yaml", text, "")), Users())
 
 
 def calls(rules) -> set[tuple[str, str]]:
@@ -148,7 +136,7 @@ def test_each_match_has_a_scope_of_its_own() -> None:
 
 
 def test_a_user_who_does_not_exist_is_a_warning_with_the_nearest_name() -> None:
-    planned = plan("version: 1\nusers:\n  alcie: [open]\n  0: [open]\n")
+    planned = plan("version: 1\nusers:\n  alcie: [kill]\n  0: [kill]\n")
     assert set(planned.plan.scopes[Scope.REAL].uids) == {0}
     assert [one.text("warning") for one in planned.warnings] == [
         'p.yaml:3:3: warning: no user "alcie"; did you mean "alice"?'

@@ -1,5 +1,6 @@
 """The policy file: from its text to the plan. Knows nothing of the kernel."""
 
+from uidtraced.policy.explain import explain
 from uidtraced.policy.identity import Directory, Identities, Names, SystemDirectory, name_of
 from uidtraced.policy.intent import Intent, understand
 from uidtraced.policy.load import Loaded, load
@@ -13,6 +14,7 @@ __all__ = [
     "Names",
     "SystemDirectory",
     "call_name",
+    "explain",
     "load",
     "name_of",
     "understand",

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from uidtraced.errors import PolicyError, Problem
 from uidtraced.policy.document import Document, Path, Position, parse
 from uidtraced.policy.model import Entry, Policy
-from uidtraced.policy.names import nearest, nearest_selector
+from uidtraced.policy.names import advice, nearest
 from uidtraced.policy.source import Source, read_source
 from uidtraced.policy.who import parse_who
 
@@ -91,14 +91,13 @@ def _words(error: Any, with_hint: bool) -> str:  # noqa: FBT001
         case "refused":
             return str(error["msg"])
         case "unknown_word":
-            hint = nearest_selector(context["word"], context["known"]) if with_hint else None
-            advice = f'did you mean "{hint}"?' if hint else "see uidtraced syscalls"
-            return f"{context['text']}; {advice}"
+            known = context["known"] if with_hint else frozenset()
+            return f"{context['text']}; {advice(context['word'], known)}"
         case "extra_forbidden":
             known = frozenset((Entry if len(loc) > 1 else Policy).model_fields)
             hint = nearest(str(loc[-1]), known)
-            advice = f'did you mean "{hint}"?' if hint else f"known are {', '.join(sorted(known))}"
-            return f'unknown key "{loc[-1]}"; {advice}'
+            other = f'did you mean "{hint}"?' if hint else f"known are {', '.join(sorted(known))}"
+            return f'unknown key "{loc[-1]}"; {other}'
         case "missing":
             what = {"version": "version: 1"}.get(str(loc[-1]), f"{loc[-1]}:")
             return f"{what} is missing"

@@ -82,7 +82,7 @@ def parse_selector(word: str | int, abis: tuple[Abi, ...] | None = None) -> Sele
         return Selector(frozenset({(abis[0], _number(word))}))
     match = _WORD.fullmatch(word)
     if match is None:
-        raise _unknown(word, word, abis)
+        raise unknown_call(word, word, abis)
     excludes = bool(match["no"])
     among = abis if match["abi"] is None else (_abi(match["abi"], abis),)
     name = match["name"]
@@ -92,7 +92,7 @@ def parse_selector(word: str | int, abis: tuple[Abi, ...] | None = None) -> Sele
         return Selector(frozenset({(among[0], _number(name))}), excludes)
     calls = {(abi, numbers(abi)[name]) for abi in among if name in numbers(abi)}
     if not calls:
-        raise _unknown(word, name, among)
+        raise unknown_call(word, name, among)
     traceable = frozenset((abi, nr) for abi, nr in calls if nr < NR_MAX)
     if not traceable:
         raise ValueError(f'"{word}" has a number from {NR_MAX} on, which cannot be traced')
@@ -116,7 +116,8 @@ def _set(word: str, name: str, abis: tuple[Abi, ...]) -> frozenset[tuple[Abi, Nr
     return frozenset((abi, nr) for abi in abis for nr in set_calls(name, abi).values())
 
 
-def _unknown(word: str, name: str, abis: tuple[Abi, ...]) -> ValueError:
+def unknown_call(word: str, name: str, abis: tuple[Abi, ...]) -> ValueError:
+    """Return the error that *name*, written as *word*, is no call of *abis*."""
     others = [abi for abi in Abi if abi not in abis and name in numbers(abi)]
     near = [abi for abi in others if abi in machine_abis()]
     where = " and ".join(abi.label for abi in near or others) or elsewhere().get(name)
@@ -156,9 +157,12 @@ def nearest(word: str, known: frozenset[str]) -> str | None:
     return close[0] if close else None
 
 
-def nearest_selector(word: str, known: frozenset[str]) -> str | None:
-    """Return what *word* of a list of calls may be a slip of, ``!`` and ABI kept; about 1 ms."""
+def advice(word: str, known: frozenset[str] = frozenset()) -> str:
+    """Return what to do about *word* in a list of calls: the nearest right one; about 1 ms.
+
+    ``!`` and the ABI of *word* are kept. Without *known* it costs nothing.
+    """
     match = _PREFIX.match(word.lower())
     prefix = match.group().replace(" ", "") if match else ""
     close = nearest(word[match.end() if match else 0 :].strip(), known)
-    return prefix + close if close else None
+    return f'did you mean "{prefix}{close}"?' if close else "see uidtraced syscalls"
