@@ -1,20 +1,19 @@
-"""The commands: parse arguments, call, print. Exit codes are decided here and nowhere else."""
+"""The commands: call and print. Exit codes are decided here and nowhere else."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
-import mmap
 import os
 import sys
 from enum import IntEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from uidtraced import __version__, daemon, systemd
+from uidtraced import daemon, reconcile, systemd
+from uidtraced.changes import lines, to_rows
+from uidtraced.control import ControlError, NotRunningError, ask
 from uidtraced.directory import PatientDirectory
 from uidtraced.errors import (
     AlreadyRunningError,
@@ -25,17 +24,19 @@ from uidtraced.errors import (
     UnsupportedError,
 )
 from uidtraced.kernel.probe import Finding, probe
-from uidtraced.kernel.tracer import DEFAULT_RING_BYTES
 from uidtraced.log import LogStyle, start_log
-from uidtraced.policy import SystemDirectory, explain, load, understand
-from uidtraced.rules import Abi
+from uidtraced.options import parser
+from uidtraced.planfile import from_plain
+from uidtraced.policy import SystemDirectory, explain, load, name_of, schema_text, understand
+from uidtraced.rules import Abi, Plan
+from uidtraced.status import status_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
-DEFAULT_POLICY: Final = Path("/etc/uidtrace.yaml")
-_RING_MIN_BYTES: Final = mmap.PAGESIZE
-_RING_MAX_BYTES: Final = 2**30
+    from uidtraced.policy import Intent
 
 
 class Exit(IntEnum):
@@ -44,6 +45,8 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 2
+    CHANGES = 2  # of plan
+    NOT_RUNNING = 3  # of status, as LSB's init scripts have it
     UNSUPPORTED = 69  # the names are sysexits.h's: EX_UNAVAILABLE
     ALREADY_RUNNING = 75  # EX_TEMPFAIL
     NO_PERMISSION = 77  # EX_NOPERM
@@ -60,59 +63,24 @@ _EXIT_OF: Final[dict[type[UidtracedError], Exit]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* and return the exit code."""
-    options = _parser().parse_args(arguments)
-    code: int = options.command(options)
-    return code
+    options = parser().parse_args(arguments)
+    return _COMMANDS[options.command](options)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="uidtraced", description="Log which users make which system calls, from one YAML file."
-    )
-    parser.add_argument("--version", action="version", version=f"uidtraced {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="trace until stopped; SIGHUP reads the policy again")
-    run.add_argument("--policy", type=Path, default=DEFAULT_POLICY, metavar="FILE")
-    run.add_argument(
-        "--output",
-        type=daemon.Output,
-        choices=list(daemon.Output),
-        default=daemon.Output.AUTO,
-        help="auto: the journal under systemd, text on a terminal, JSON otherwise",
-    )
-    run.add_argument(
-        "--ring-size",
-        type=_ring_bytes,
-        default=DEFAULT_RING_BYTES,
-        metavar="BYTES",
-        help=f"of the ring buffer, a power of two (default: {DEFAULT_RING_BYTES})",
-    )
-    run.set_defaults(command=_run)
-
-    check = commands.add_parser("check", help="say what is wrong with a policy file")
-    check.add_argument("policy", type=Path, nargs="?", default=DEFAULT_POLICY, metavar="FILE")
-    check.add_argument("--format", choices=("text", "json"), default="text")
-    check.set_defaults(command=_check)
-
-    calls = commands.add_parser("syscalls", help="explain names, numbers and sets of calls")
-    calls.add_argument("word", nargs="?", metavar="NAME|NUMBER|@SET", help="default: all sets")
-    calls.add_argument("--abi", choices=[abi.label for abi in Abi], help="of any machine")
-    calls.set_defaults(command=_syscalls)
-
-    doctor = commands.add_parser("doctor", help="say whether this machine can run it")
-    doctor.add_argument("--format", choices=("text", "json"), default="text")
-    doctor.set_defaults(command=_doctor)
-    return parser
+def _show(text: str) -> None:
+    """Print *text*; whoever reads may stop reading, as head does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # nothing is left to flush at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _ring_bytes(text: str) -> int:
-    size = int(text) if text.isdecimal() else 0
-    if not _RING_MIN_BYTES <= size <= _RING_MAX_BYTES or size & (size - 1):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no power of two from {_RING_MIN_BYTES} to {_RING_MAX_BYTES}"
-        )
-    return size
+def _show_json(value: object) -> None:
+    _show(json.dumps(value))
+
+
+def _complain(text: str) -> None:
+    print(f"uidtraced: {text}", file=sys.stderr)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -141,44 +109,115 @@ def _log_style(output: daemon.Output) -> LogStyle:
     return LogStyle.TEXT
 
 
+def _intent(path: Path) -> Intent:
+    with contextlib.closing(PatientDirectory(SystemDirectory())) as directory:
+        return understand(load(path), directory)
+
+
+def _plain_problems(
+    problems: Sequence[Problem], warnings: Sequence[Problem]
+) -> list[dict[str, Any]]:
+    found = [("error", one) for one in problems] + [("warning", one) for one in warnings]
+    return [
+        {"severity": severity, "line": one.line, "column": one.column, "text": one.message}
+        for severity, one in found
+    ]
+
+
 def _check(options: argparse.Namespace) -> int:
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     try:
-        with contextlib.closing(PatientDirectory(SystemDirectory())) as directory:
-            warnings = understand(load(options.policy), directory).warnings
+        warnings = _intent(options.policy).warnings
     except PolicyError as error:
         problems = error.problems
     if options.format == "json":
-        found = [("error", one) for one in problems] + [("warning", one) for one in warnings]
-        report = {
-            "valid": not problems,
-            "path": str(options.policy),
-            "problems": [
-                {"severity": severity, "line": one.line, "column": one.column, "text": one.message}
-                for severity, one in found
-            ],
-        }
-        print(json.dumps(report))
+        found = _plain_problems(problems, warnings)
+        _show_json({"valid": not problems, "path": str(options.policy), "problems": found})
     else:
-        for one in problems:
-            print(one.text("error"))
-        for one in warnings:
-            print(one.text("warning"))
+        texts = [one.text("error") for one in problems] + [one.text("warning") for one in warnings]
+        if texts:
+            _show("\n".join(texts))
     return Exit.FAILED if problems else Exit.OK
+
+
+def _plan(options: argparse.Namespace) -> int:
+    try:
+        intent = _intent(options.policy)
+    except PolicyError as error:
+        if options.format == "json":
+            found = _plain_problems(error.problems, ())
+            _show_json({"valid": False, "path": str(options.policy), "problems": found})
+        else:
+            print(error, file=sys.stderr)
+        return Exit.FAILED
+    running: Mapping[str, Any] | None = None
+    try:
+        running = ask("plan")
+    except NotRunningError:
+        pass
+    except ControlError as error:
+        _complain(str(error))
+        return Exit.FAILED
+    actual = from_plain(running["plan"]) if running else Plan()
+    actions = reconcile.diff(actual, intent.plan)
+    rows = to_rows(actions, name_of)
+    counts = reconcile.count(actions, intent.plan)
+    if options.format == "json":
+        revision = running["revision"] if running else None
+        about = {"valid": True, "path": str(options.policy), "running": running is not None}
+        found = _plain_problems((), intent.warnings)
+        rest = {"revision": revision, **counts, "changes": rows, "problems": found}
+        _show_json(about | rest)
+    else:
+        _show_plan(intent, rows, counts, running=running is not None)
+    return Exit.CHANGES if actions else Exit.OK
+
+
+def _show_plan(
+    intent: Intent, rows: Sequence[dict[str, Any]], counts: Mapping[str, int], *, running: bool
+) -> None:
+    for one in intent.warnings:
+        print(one.text("warning"), file=sys.stderr)
+    if not running:
+        _complain("not running, so this is what a start brings into force")
+    colored = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    summary = ", ".join(f"{number} {what}" for what, number in counts.items())
+    _show("\n".join([*lines(rows, colored=colored), summary]))
+
+
+def _status(options: argparse.Namespace) -> int:
+    try:
+        answer = ask("status")
+    except NotRunningError as error:
+        if options.format == "json":
+            _show_json({"running": False, "healthy": False, "problems": [str(error)]})
+        else:
+            _complain(str(error))
+        return Exit.NOT_RUNNING
+    except ControlError as error:
+        _complain(str(error))
+        return Exit.FAILED
+    if options.format == "json":
+        _show_json(answer)
+    else:
+        _show("\n".join(status_lines(answer)))
+    return Exit.OK if answer["healthy"] else Exit.FAILED
+
+
+def _schema(_: argparse.Namespace) -> int:
+    _show(schema_text().rstrip("\n"))
+    return Exit.OK
 
 
 def _syscalls(options: argparse.Namespace) -> int:
     abi = next((one for one in Abi if one.label == options.abi), None)
     try:
-        lines = explain(options.word, abi)
+        found = explain(options.word, abi)
     except ValueError as error:
-        print(f"uidtraced: {error}", file=sys.stderr)
+        _complain(str(error))
         return Exit.FAILED
-    try:
-        print("\n".join(lines), flush=True)
-    except BrokenPipeError:  # "| head" has read enough; nothing is left to flush at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _show("\n".join(found))
     return Exit.OK
 
 
@@ -193,17 +232,27 @@ def _doctor(options: argparse.Namespace) -> int:
     if options.format == "json":
         keys = ("name", "ok", "needed", "detail")
         rows = [{key: getattr(one, key) for key in keys} for one in findings]
-        print(json.dumps({"able": able and sure, "findings": rows}))
+        _show_json({"able": able and sure, "findings": rows})
     else:
-        for one in findings:
-            print(_row(one))
-        print("this machine can run uidtraced" if able and sure else "this machine cannot run it")
+        verdict = "can run uidtraced" if able and sure else "cannot run it"
+        _show("\n".join([*map(_row, findings), f"this machine {verdict}"]))
     return Exit.OK if able and sure else Exit.FAILED
 
 
 def _row(one: Finding) -> str:
     mark = "--" if one.ok is False and not one.needed else _MARKS[one.ok]
     return f"{mark:4}{one.name:16} {one.detail}"
+
+
+_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+    "run": _run,
+    "check": _check,
+    "plan": _plan,
+    "status": _status,
+    "schema": _schema,
+    "syscalls": _syscalls,
+    "doctor": _doctor,
+}
 
 
 if __name__ == "__main__":

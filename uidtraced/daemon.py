@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import os
 import platform
 import signal
 import sys
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from uidtraced import systemd
+from uidtraced import reconcile, systemd
+from uidtraced.accounts import Accounts
+from uidtraced.control import Control
 from uidtraced.directory import PatientDirectory
 from uidtraced.errors import PermissionDeniedError, UnsupportedError
 from uidtraced.events.clock import WallClock
@@ -29,10 +32,14 @@ from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
 from uidtraced.kernel.tracer import Tracer
 from uidtraced.lock import instance_lock
 from uidtraced.losses import Losses
+from uidtraced.planfile import to_plain
 from uidtraced.policy import SystemDirectory, call_name, name_of
 from uidtraced.pump import Pump
 from uidtraced.reload import Reloader
 from uidtraced.rules import machine_abis
+from uidtraced.status import Entries, Status
+from uidtraced.status import Kernel as KernelStatus
+from uidtraced.status import Policy as PolicyStatus
 from uidtraced.users import UserNames
 
 if TYPE_CHECKING:
@@ -120,10 +127,13 @@ class _Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Future[None] = loop.create_future()
         decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, names))
-        self._pump = Pump(loop, tracer.ring, decoder.decode, sink, self._fail)
+        self._accounts = Accounts(tracer.counters, names)
+        self._pump = Pump(tracer.ring, decoder.decode, sink, self._accounts.wrote, self._fail)
         self._losses = Losses(tracer.counters, names, self._clock)
         self._keeper = Keeper(options.policy, tracer, directory)
         self._reloader = Reloader(options.policy, self._keeper, self._looked)
+        self._control = Control({"plan": self._tell_plan, "status": self._tell_status})
+        self._started = self._clock.now()
 
     async def run(self) -> None:
         """Trace until a signal or a failure; raises the failure."""
@@ -133,6 +143,7 @@ class _Service:
             self._looked(await self._reloader.start())
             self._pump.start()
             self._handle_signals()
+            await self._control.start()
             self._start(self._reloader.run())
             self._start(self._losses.run(self._pump.emit))
             self._start(follow_journald(self._tracer.exclude_journal, journal))
@@ -148,6 +159,7 @@ class _Service:
     async def _stop(self) -> None:
         for task in self._tasks:
             task.cancel()
+        await self._control.stop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._reloader.close()  # before detaching, since a look that is under way may attach
         self._tracer.detach()
@@ -169,6 +181,46 @@ class _Service:
             record = PolicyRecord(ts=self._clock.now(), event="policy", **asdict(done))
             self._pump.emit(record)
         systemd.show(_status(self._keeper))
+
+    async def _tell_plan(self) -> object:
+        """Return what is in the kernel, read while no change is under way."""
+        plan = await self._reloader.call(lambda: reconcile.read(self._tracer))
+        return {"revision": self._keeper.revision, "plan": to_plain(plan)}
+
+    async def _tell_status(self) -> object:
+        keeper, ring = self._keeper, self._tracer.ring
+        done = keeper.in_force
+        assert done is not None  # noqa: S101  nobody is answered before
+        status = Status(
+            pid=os.getpid(),
+            started=self._started,
+            problems=self._problems(),
+            policy=PolicyStatus(
+                done.path,
+                done.sha256,
+                done.revision,
+                keeper.last_error,
+                tuple(sorted(keeper.stale)),
+            ),
+            plan=keeper.plan,
+            kernel=KernelStatus(
+                self._tracer.attached, ring.size, ring.pending_bytes(), self._tracer.batches
+            ),
+            accounts=self._accounts.all(),
+        )
+        return status.plain()
+
+    def _problems(self) -> list[str]:
+        found = []
+        if self._keeper.last_error is not None:
+            found.append(f"the policy as it is now was refused: {self._keeper.last_error}")
+        if self._keeper.stale:
+            found.append(f"no answer from the name service for {len(self._keeper.stale)} names")
+        if not self._reloader.alive:
+            found.append("changes of the policy are not noticed at once: the watcher has ended")
+        if self._losses.lately():
+            found.append("events were lost within the last minute: the ring buffer was full")
+        return found
 
     def _end(self) -> None:
         if not self._ended.done():
@@ -220,12 +272,5 @@ async def _feed_watchdog(healthy: Callable[[], bool]) -> None:
 
 def _status(keeper: Keeper) -> str:
     """Return the line that `systemctl status` shows."""
-    entries = [
-        (uid, rules) for scope in keeper.plan.scopes.values() for uid, rules in scope.uids.items()
-    ]
-    users = len({uid for uid, _ in entries})
-    rules = sum(len(rules) for _, rules in entries)
-    ranges = sum(len(one.ranges) + bool(one.others) for one in keeper.plan.scopes.values())
-    also = f" and {ranges} ranges" if ranges else ""
-    text = f"{users} users{also}, {rules} rules, revision {keeper.revision}"
+    text = f"{Entries.of(keeper.plan).line()}, revision {keeper.revision}"
     return text if keeper.last_error is None else f"{text}; refused: {keeper.last_error}"

@@ -55,6 +55,8 @@ class Keeper:
         self._warned: list[str] = []
         self.plan = Plan()
         self.revision = 0
+        self.in_force: InForce | None = None
+        self.stale: frozenset[str] = frozenset()
         self.last_error: str | None = None
         """Why the file as it is now is not in force, on one line; None where it is."""
 
@@ -96,6 +98,7 @@ class Keeper:
         intent = understand(loaded, self._directory)
         # where there was no answer, what came in the meantime is looked for at the next look
         self._asked_at = -_ASK_AGAIN_SECONDS if intent.stale else time.monotonic()
+        self.stale = intent.stale
         self._warn([problem.text("warning") for problem in intent.warnings])
         return intent.plan
 
@@ -113,13 +116,14 @@ class Keeper:
         reconcile.apply(self.plan, plan, self._store, self.revision + 1)
         self.plan = plan
         self.revision += 1
-        return InForce(
+        self.in_force = InForce(
             revision=self.revision,
             path=loaded.source.path,
             sha256=loaded.source.sha256,
             duration_ns=time.monotonic_ns() - started_ns,
             **reconcile.count(actions, plan),
         )
+        return self.in_force
 
     def _refuse(self, problems: list[str]) -> None:
         self.last_error = problems[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Final
 
 from uidtraced.events.records import LossRecord
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from uidtraced.rules import Uid
 
 _INTERVAL_SECONDS: Final = 1.0
+_LATELY_SECONDS: Final = 60.0
 
 
 class Losses:
@@ -31,6 +33,7 @@ class Losses:
         self._name = name
         self._clock = clock
         self._told: dict[Uid, int] = {}
+        self._last = -_LATELY_SECONDS
 
     def new(self) -> list[LossRecord]:
         """Return a record for each user who lost events since the last call."""
@@ -38,10 +41,15 @@ class Losses:
         for uid, counters in sorted(self._read().items()):
             lost = counters.ring_full - self._told.get(uid, 0)
             if lost:
+                self._last = time.monotonic()
                 self._told[uid] = counters.ring_full
                 user = self._name(uid) if uid <= UID_MAX else None
                 records.append(LossRecord(self._clock.now(), "loss", uid, user, lost))
         return records
+
+    def lately(self) -> bool:
+        """Whether a loss was told of within the last minute."""
+        return time.monotonic() - self._last < _LATELY_SECONDS
 
     async def run(self, emit: Callable[[LossRecord], None]) -> None:
         """Emit what is new, once a second, for ever."""

@@ -6,11 +6,11 @@ ring, which is bounded, and the kernel counts those that find it full.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Sequence
 
     from uidtraced.events.records import Record
@@ -42,24 +42,28 @@ class Decode(Protocol):
 
 
 class Pump:
-    """Drains *ring* into *sink* on *loop*; *failed* is called with what ends it."""
+    """Drains *ring* into *sink* on the running loop.
+
+    *wrote* is told of each batch that the sink took, *failed* what ends it.
+    """
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
         ring: Ring,
         decode: Decode,
         sink: Sink,
+        wrote: Callable[[Sequence[Record]], None],
         failed: Callable[[BaseException], None],
     ) -> None:
-        self._loop = loop
+        self._loop = asyncio.get_running_loop()
         self._ring = ring
         self._decode = decode
         self._sink = sink
+        self._wrote = wrote
         self._failed = failed
         self._own: deque[Record] = deque()
         self._busy = False
-        self._holds_batch = False
+        self._batch: Sequence[Record] = ()
         self._writer: int | None = None
         self.alive = False
         """Whether events flow, or wait for nothing but the sink."""
@@ -89,8 +93,8 @@ class Pump:
     def _drain(self) -> None:
         batch = self._ring.copy()
         if batch:
-            self._holds_batch = True
-            self._done(self._sink.write(self._decode(batch)))
+            self._batch = self._decode(batch)
+            self._done(self._sink.write(self._batch))
 
     def _write_own(self) -> None:
         records = tuple(self._own)
@@ -122,9 +126,10 @@ class Pump:
             self._guard(lambda: self._done(self._sink.flush()))
 
     def _resume(self) -> None:
-        if self._holds_batch:
+        if self._batch:
             self._ring.release()
-            self._holds_batch = False
+            self._wrote(self._batch)
+            self._batch = ()
         if self._busy:
             self._busy = False
             self._forget_writer()

@@ -14,7 +14,18 @@ from typing import (
 )
 
 from uidtraced.errors import UidtracedError
-from uidtraced.rules import Abi, Block, Nr, Plan, RuleSet, Scope, ScopePlan, Uid, UidRange
+from uidtraced.rules import (
+    EVERYBODY,
+    Abi,
+    Block,
+    Nr,
+    Plan,
+    RuleSet,
+    Scope,
+    ScopePlan,
+    Uid,
+    UidRange,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -103,6 +114,46 @@ class RuleStore(Protocol):
         """Let go of all other inner maps."""
 
 
+class RuleReader(Protocol):
+    """The kernel as `read` sees it; `kernel.tracer.Tracer` is one."""
+
+    def read(self, scope: Scope) -> Mapping[Uid, RuleSet | None]:
+        """Return what is there for uids one by one; None for what is not ours."""
+
+    def read_blocks(self, scope: Scope) -> Mapping[Block, RuleSet | None]:
+        """Return what is there for blocks."""
+
+
+def read(store: RuleReader) -> Plan:
+    """Return the plan that is in the kernel; what is not ours there counts as no rules."""
+    scopes = {}
+    for scope in Scope:
+        uids = {uid: rules or _NO_RULES for uid, rules in store.read(scope).items()}
+        blocks = {block: rules or _NO_RULES for block, rules in store.read_blocks(scope).items()}
+        others = blocks.pop(EVERYBODY, _NO_RULES)
+        if uids or blocks or others:
+            scopes[scope] = ScopePlan(uids, _ranges(blocks), others)
+    return Plan(scopes)
+
+
+_NO_RULES: RuleSet = frozenset()
+
+
+def _ranges(blocks: Mapping[Block, RuleSet]) -> dict[UidRange, RuleSet]:
+    """Return *blocks* as the ranges that they were made of: neighbours with the same rules."""
+    found: dict[UidRange, RuleSet] = {}
+    before: UidRange | None = None
+    for block in sorted(blocks):
+        last = Uid(block.first + (1 << (32 - block.bits)) - 1)
+        uids = UidRange(block.first, last)
+        if before and before.last == block.first - 1 and found[before] == blocks[block]:
+            del found[before]
+            uids = UidRange(before.first, last)
+        found[uids] = blocks[block]
+        before = uids
+    return found
+
+
 def diff(actual: Plan, desired: Plan) -> tuple[Action, ...]:
     """Return what takes *actual* to *desired*, by scope, kind and uid: equal inputs, equal logs."""
     found: list[Action] = []
@@ -180,27 +231,33 @@ def _change(old: Plan, new: Plan, store: RuleStore, revision: int) -> None:
     store.prepare(new_sets, revision)
     store.want(_calls(old_sets | new_sets))
     store.use_scopes(_in_use(old) | _in_use(new))
-    for scope in Scope:
-        before, after = old.scopes.get(scope, _NOTHING), new.scopes.get(scope, _NOTHING)
-        _change_scope(scope, before, after, store)
+    # all puts before all removals: a user who goes from one scope to another has both between
+    for step in (_put_in, _take_out):
+        for scope in Scope:
+            before, after = old.scopes.get(scope, _NOTHING), new.scopes.get(scope, _NOTHING)
+            step(scope, before, after, store)
     if any(new_sets):
         store.attach()
     else:
         store.detach()
 
 
-def _change_scope(scope: Scope, old: ScopePlan, new: ScopePlan, store: RuleStore) -> None:
-    """Put in, the most exact first, then take out, the least exact first.
+def _put_in(scope: Scope, old: ScopePlan, new: ScopePlan, store: RuleStore) -> None:
+    """Put in what is new, the most exact first.
 
     So a uid that goes from one kind of entry to another has both between, and none ever falls
     through to an entry that neither plan means for it.
     """
-    old_blocks, new_blocks = old.blocks(), new.blocks()
     if put := _missing(new.uids, old.uids):
         store.put(scope, put)
-    if more := _missing(new_blocks, old_blocks):
+    if more := _missing(new.blocks(), old.blocks()):
         store.put_blocks(scope, {block: more[block] for block in _by_width(more, widest=False)})
-    if less := [block for block in old_blocks if block not in new_blocks]:
+
+
+def _take_out(scope: Scope, old: ScopePlan, new: ScopePlan, store: RuleStore) -> None:
+    """Take out what is gone, the least exact first, for the same reason."""
+    new_blocks = new.blocks()
+    if less := [block for block in old.blocks() if block not in new_blocks]:
         store.remove_blocks(scope, _by_width(less, widest=True))
     if gone := [uid for uid in old.uids if uid not in new.uids]:
         store.remove(scope, gone)

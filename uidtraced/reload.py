@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from uidtraced.watch import Watcher
 from uidtraced.worker import Worker
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from uidtraced.keeper import InForce, Keeper
+
+_T = TypeVar("_T")
 
 _SETTLE_SECONDS: Final = 0.02
 """A change is looked at when the file was left alone for so long,"""
@@ -45,7 +47,7 @@ class Reloader:
     async def start(self) -> InForce:
         """Watch, and bring the policy into force; raises what forbids it."""
         self._watcher.start()  # before reading: no change falls between the two
-        return await asyncio.wrap_future(self._worker.submit(self._keeper.start))
+        return await self.call(self._keeper.start)
 
     async def run(self) -> None:
         """Look for ever: after changes, and every two seconds as a net under them."""
@@ -59,7 +61,11 @@ class Reloader:
 
     async def look(self) -> None:
         """Look now."""
-        self._looked(await asyncio.wrap_future(self._worker.submit(self._keeper.look)))
+        self._looked(await self.call(self._keeper.look))
+
+    async def call(self, job: Callable[[], _T]) -> _T:
+        """Do *job* in the thread that looks, so between looks."""
+        return await asyncio.wrap_future(self._worker.submit(job))
 
     def _tell(self) -> None:
         """Note a change; called in the watcher's thread."""

@@ -90,10 +90,11 @@ def run_pump(steps) -> None:
     async def main() -> None:
         ring = PipeRing()
         failed = []
-        loop = asyncio.get_running_loop()
+        wrote = []
         sink = Slow(0)
         decode = lambda batch: [chr(one) for one in batch]  # noqa: E731
-        pump = Pump(loop, ring, decode, sink, failed.append)
+        pump = Pump(ring, decode, sink, wrote.extend, failed.append)
+        pump.wrote = wrote
         try:
             await steps(pump, ring, sink, failed)
         finally:
@@ -116,10 +117,11 @@ def test_a_batch_leaves_the_ring_only_once_it_is_written() -> None:
         ring.add(b"abc")
         await until(lambda: sink.got == ["a", "b"])
         assert ring.released == 0
+        assert pump.wrote == []
         assert ring.pending_bytes() == 3
         sink.room = 9
         await until(lambda: ring.released == 3)
-        assert sink.got == ["a", "b", "c"]
+        assert sink.got == pump.wrote == ["a", "b", "c"]
         assert not failed
 
     run_pump(steps)

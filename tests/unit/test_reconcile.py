@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from strategies import TOP, plans, rule_sets, uids
 from uidtraced.errors import KernelError
 from uidtraced.reconcile import (
     EVERYONE,
@@ -34,28 +35,6 @@ from uidtraced.rules import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-TOP = 40
-uids = st.integers(0, TOP).map(Uid)
-some_rules = st.frozensets(
-    st.builds(Rule, st.sampled_from(list(Abi)[:2]), st.integers(0, 3).map(Nr)), max_size=3
-)
-rule_sets = some_rules.filter(bool)
-
-
-@st.composite
-def scope_plans(draw) -> ScopePlan:
-    edges = sorted(draw(st.sets(st.integers(0, TOP), max_size=8)))
-    pairs = zip(edges[::2], edges[1::2], strict=False)
-    ranges = {UidRange(Uid(first), Uid(last)): draw(some_rules) for first, last in pairs}
-    single = draw(st.dictionaries(uids, some_rules, max_size=5))
-    others = draw(some_rules)
-    return ScopePlan(single, ranges, others)
-
-
-plans = st.dictionaries(
-    st.sampled_from(list(Scope)), scope_plans().filter(lambda one: any(one.rule_sets()))
-).map(Plan)
 
 
 class Kernel:
@@ -238,6 +217,32 @@ def test_at_every_moment_a_uid_has_its_old_rules_or_its_new_ones(old, new) -> No
     def watch() -> None:
         for (scope, uid), either in right.items():
             assert kernel.logs(scope, Uid(uid)) in either, f"{scope} {uid}"
+
+    kernel.watch = watch
+    apply(old, new, kernel, 2)
+
+
+one_scope_each = st.dictionaries(uids, st.tuples(st.sampled_from(list(Scope)), rule_sets)).map(
+    lambda users: Plan(
+        {
+            scope: ScopePlan({uid: rules for uid, (of, rules) in users.items() if of is scope})
+            for scope in {of for of, _ in users.values()}
+        }
+    )
+)
+
+
+@given(one_scope_each, one_scope_each)
+def test_a_user_who_goes_from_one_scope_to_another_misses_nothing(old, new) -> None:
+    def all_scopes(plan: Plan, uid: int) -> set[Rule]:
+        return set().union(*(one.find(Uid(uid)) for one in plan.scopes.values()))
+
+    kernel = in_force(old)
+    always = {uid: all_scopes(old, uid) & all_scopes(new, uid) for uid in range(TOP + 1)}
+
+    def watch() -> None:
+        for uid, rules in always.items():
+            assert rules <= set().union(*(kernel.logs(scope, Uid(uid)) for scope in Scope))
 
     kernel.watch = watch
     apply(old, new, kernel, 2)

@@ -20,6 +20,8 @@ class RingReader:
     """Reads the ring buffer behind *map_fd*, which stays the caller's; *size* is its bytes."""
 
     def __init__(self, map_fd: int, size: int, batch_events: int = 2048) -> None:
+        self.size = size
+        """Its bytes."""
         self._ring = ffi.new("struct ring *")
         check("mmap of the ring buffer", lib.ring_open(self._ring, map_fd, size))
         self._position = ffi.new("__u64 *")

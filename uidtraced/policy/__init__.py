@@ -5,6 +5,7 @@ from uidtraced.policy.identity import Directory, Identities, Names, SystemDirect
 from uidtraced.policy.intent import Intent, understand
 from uidtraced.policy.load import Loaded, load
 from uidtraced.policy.names import call_name
+from uidtraced.policy.schema import schema_text
 
 __all__ = [
     "Directory",
@@ -17,5 +18,6 @@ __all__ = [
     "explain",
     "load",
     "name_of",
+    "schema_text",
     "understand",
 ]

@@ -1,0 +1,91 @@
+"""The command line: which commands and options there are."""
+
+from __future__ import annotations
+
+import argparse
+import mmap
+from pathlib import Path
+from typing import Final
+
+from uidtraced import __version__
+from uidtraced.daemon import Output
+from uidtraced.kernel.tracer import DEFAULT_RING_BYTES
+from uidtraced.rules import Abi
+
+DEFAULT_POLICY: Final = Path("/etc/uidtrace.yaml")
+_RING_MIN_BYTES: Final = mmap.PAGESIZE
+_RING_MAX_BYTES: Final = 2**30
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser; the command's name is in `command`."""
+    top = argparse.ArgumentParser(
+        prog="uidtraced", description="Log which users make which system calls, from one YAML file."
+    )
+    top.add_argument("--version", action="version", version=f"uidtraced {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
+
+    _add_run(commands.add_parser("run", help="trace until stopped; SIGHUP reads the policy again"))
+
+    check = commands.add_parser("check", help="say what is wrong with a policy file")
+    _add_policy(check)
+    _add_format(check)
+
+    plan = commands.add_parser("plan", help="say what a policy file would change; changes nothing")
+    _add_policy(plan)
+    _add_format(plan)
+
+    _add_format(commands.add_parser("status", help="say how the running daemon is"))
+
+    commands.add_parser("schema", help="print the JSON Schema of the policy, for editors")
+
+    calls = commands.add_parser("syscalls", help="explain system calls, their numbers and sets")
+    calls.add_argument(
+        "word",
+        nargs="?",
+        metavar="NAME|NUMBER|@SET",
+        help="such as openat, 257, i386:execve or @process; without it all sets are listed",
+    )
+    calls.add_argument(
+        "--abi",
+        choices=[abi.label for abi in Abi],
+        help="of this ABI alone, also of another machine (default: those of this machine)",
+    )
+
+    _add_format(commands.add_parser("doctor", help="say whether this machine can run it"))
+    return top
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--policy", type=Path, default=DEFAULT_POLICY, metavar="FILE")
+    run.add_argument(
+        "--output",
+        type=Output,
+        choices=list(Output),
+        default=Output.AUTO,
+        help="auto: the journal under systemd, text on a terminal, JSON otherwise",
+    )
+    run.add_argument(
+        "--ring-size",
+        type=_ring_bytes,
+        default=DEFAULT_RING_BYTES,
+        metavar="BYTES",
+        help=f"of the ring buffer, a power of two (default: {DEFAULT_RING_BYTES})",
+    )
+
+
+def _add_policy(command: argparse.ArgumentParser) -> None:
+    command.add_argument("policy", type=Path, nargs="?", default=DEFAULT_POLICY, metavar="FILE")
+
+
+def _add_format(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _ring_bytes(text: str) -> int:
+    size = int(text) if text.isdecimal() else 0
+    if not _RING_MIN_BYTES <= size <= _RING_MAX_BYTES or size & (size - 1):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no power of two from {_RING_MIN_BYTES} to {_RING_MAX_BYTES}"
+        )
+    return size
