@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import mmap
 import os
@@ -60,6 +61,8 @@ _EXIT_OF: Final[dict[type[UidtracedError], Exit]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* and return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a file says is shown in any locale
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     code: int = options.command(options)
     return code
