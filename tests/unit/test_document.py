@@ -101,7 +101,10 @@ TEXTS = {
     f"{HEAD}  0: {{syscalls: [open]\n": '4:1: a "," or "}" is missing in the mapping of line 3',
     f"{HEAD}  0: ['open]\n": "3:7: the quotes that open here are never closed",
     f"{HEAD}  0: [open]]\n": '3:12: this "]" belongs to no list or mapping; remove it',
-    f"{HEAD}  0: [open,,close]\n": "3:12: a value is missing before this",
+    f"{HEAD}  0: [open,,close]\n": "3:12: a value is missing before this, "
+    "or a bracket is not closed",
+    f"{HEAD}  0: [[[[[[[[open": "3:13: nested deeper than 8 levels",
+    "version: [": "1:11: a value is missing before this, or a bracket is not closed",
     f"{HEAD}  0: [open]\n 1: [open]\n": "4:2: this stands under nothing before it; "
     "indent it exactly as what it belongs with, or quote it whole",
     f"{HEAD}  0: [open]\n  bob\n  1: [close]\n": '4:3: a ":" is missing after this',

@@ -13,7 +13,7 @@ import yaml
 
 from uidtraced.errors import PolicyError, Problem
 from uidtraced.policy.scalars import resolve
-from uidtraced.policy.syntax import character, explain, find_trap
+from uidtraced.policy.syntax import character, end_of, explain, find_trap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,6 +81,7 @@ class _Parser:
         self.positions: dict[Path, Position] = {}
         self.key_positions: dict[Path, Position] = {}
         self._nodes = 0
+        self._end = Position(*end_of(source.text))
         self._loader = yaml.CSafeLoader(source.text)
 
     def document(self) -> Value:
@@ -109,9 +110,15 @@ class _Parser:
             self.problems.append(Problem(line, column, TOO_MANY, self.source.path))
             raise _StopError
 
-    def _problem(self, event: Any, message: str) -> None:
+    def _place(self, event: Any) -> Position:
         mark = event.start_mark
-        self._note(mark.line + 1, mark.column + 1, message)
+        if mark.line >= self._end.line:  # libyaml ends the last line where the text does not
+            return self._end
+        return Position(mark.line + 1, mark.column + 1)
+
+    def _problem(self, event: Any, message: str) -> None:
+        place = self._place(event)
+        self._note(place.line, place.column, message)
 
     def _count(self, event: Any) -> None:
         self._nodes += 1
@@ -124,8 +131,7 @@ class _Parser:
         if depth > MAX_DEPTH:
             self._problem(event, f"nested deeper than {MAX_DEPTH} levels")
             raise _StopError
-        mark = event.start_mark
-        self.positions[path] = Position(mark.line + 1, mark.column + 1)
+        self.positions[path] = self._place(event)
         if isinstance(event, yaml.AliasEvent):
             self._problem(
                 event,
@@ -162,8 +168,7 @@ class _Parser:
         found: dict[Any, Value] = {}
         first: dict[str, Position] = {}  # by the key's text: 0 and "0" are one user
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            mark: Any = event.start_mark
-            position = Position(mark.line + 1, mark.column + 1)
+            position = self._place(event)
             key = self._key(event, path, depth)
             if key is None:  # told already; the value may be wrong too
                 self._node(self._next(), (*path, _NO_KEY), depth + 1)

@@ -49,6 +49,11 @@ def character(one: str) -> str:
     return f"U+{ord(one):04X} ({unicodedata.name(one, 'control character').lower()})"
 
 
+def end_of(text: str) -> tuple[int, int]:
+    """Return line and column, from 1, after the last character of *text*."""
+    return _place(text, len(text))
+
+
 def _place(text: str, at: int) -> tuple[int, int]:
     return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
 
@@ -62,15 +67,21 @@ def explain(error: yaml.YAMLError, text: str) -> Fault:
     if here is None:
         return 1, 1, problem
     lines = text.split("\n")
-    rest = lines[here.line][here.column :] if here.line < len(lines) else ""
+    if here.line >= len(lines):  # libyaml ends the last line where the text does not
+        at_end = end_of(text)
+        rest = ""
+    else:
+        at_end = None
+        rest = lines[here.line][here.column :]
     said = _first_character(rest, problem)
     if said is None:
         said = next((said for word, said in _IN_WORD.items() if word in context + problem), None)
         if said is not None or problem in _AT_START:
-            here = start
+            here, at_end = start, None
     if said is None:
         said = _TOLD.get(problem, f"this is no YAML: {problem}")
-    return here.line + 1, here.column + 1, said.replace("{line}", str(start.line + 1))
+    line, column = at_end or (here.line + 1, here.column + 1)
+    return line, column, said.replace("{line}", str(start.line + 1))
 
 
 def _first_character(rest: str, problem: str) -> str | None:
@@ -109,7 +120,9 @@ _TOLD: Final[Mapping[str, str]] = {
     "did not find expected '-' indicator": (
         'this is not indented as the list from line {line} on; put a "- " exactly under its first'
     ),
-    "did not find expected node content": "a value is missing before this",
+    "did not find expected node content": (
+        "a value is missing before this, or a bracket is not closed"
+    ),
     "did not find expected <document start>": (
         "this belongs to nothing before it; look at the brackets and the indentation"
     ),
