@@ -18,26 +18,27 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from uidtraced.errors import PolicyError
-from uidtraced.policy import load, make_plan
+from uidtraced.policy import Identities, Names, load, understand
 from uidtraced.rules import Uid
 
 MAX_CPU_SECONDS = 1.0
 HANG_SECONDS = 20.0
 
 
-class Users:
-    """A directory with two users."""
+class People:
+    """A directory with two users, who are in one group."""
 
-    known = {"alice": Uid(1000), "bob": Uid(1001)}
+    users = {"alice": Uid(1000), "bob": Uid(1001)}
+    groups = {"developers": frozenset(users.values())}
 
-    def refresh(self) -> None:
-        pass
+    def resolve(self, names: Names) -> Identities:
+        return Identities(
+            {name: uid for name, uid in self.users.items() if name in names.users},
+            {name: uids for name, uids in self.groups.items() if name in names.groups},
+        )
 
-    def uid_of(self, name: str) -> Uid | None:
-        return self.known.get(name)
-
-    def names(self) -> frozenset[str]:
-        return frozenset(self.known)
+    def known(self) -> Names:
+        return Names(frozenset(self.users), frozenset(self.groups))
 
 
 def decide(path: Path) -> str:
@@ -45,7 +46,7 @@ def decide(path: Path) -> str:
     faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
     started = time.process_time()
     try:
-        make_plan(load(path), Users())
+        understand(load(path), People())
     except PolicyError as error:
         problems = error.problems
     else:
