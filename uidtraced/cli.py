@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -63,16 +64,39 @@ _EXIT_OF: Final[dict[type[UidtracedError], Exit]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line *arguments* and return the exit code."""
+    _fill_streams()
+    if sys.stdout is None:
+        _complain("standard output is closed; give it a place, such as >/dev/null")
+        return Exit.USAGE
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a file says is shown in any locale
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     return _COMMANDS[options.command](options)
 
 
+def _fill_streams() -> None:
+    """Open what is closed of standard input and error: no file that is opened may take its place.
+
+    Standard output is taken only as far as that: Python has None for it.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free fd, so this one
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115, PTH123
+
+
 def _show(text: str) -> None:
-    """Print *text*; whoever reads may stop reading, as head does."""
+    """Print *text*; whoever reads may stop reading, as head does. Where it finds no room, end."""
     try:
         print(text, flush=True)
-    except BrokenPipeError:  # nothing is left to flush at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        if not isinstance(error, BrokenPipeError):
+            _complain(f"standard output: {error.strerror}")
+            sys.exit(Exit.FAILED)
 
 
 def _show_json(value: object) -> None:
@@ -89,8 +113,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         daemon.run(daemon.Options(options.policy, options.output, options.ring_size))
     except PolicyError as error:
-        for problem in error.problems:
-            log.exception("not_started", problem=str(problem))
+        for problem in error.problems:  # by error(): what matters is the file, not our stack
+            log.error("not_started", problem=str(problem))  # noqa: TRY400
         return Exit.BAD_POLICY
     except UidtracedError as error:
         code = next((code for kind, code in _EXIT_OF.items() if isinstance(error, kind)), None)

@@ -44,7 +44,16 @@ class Problem:
 
     def text(self, severity: str) -> str:
         """Return it in the form that editors and CI systems read, *severity* named."""
-        return f"{self.path}:{self.line}:{self.column}: {severity}: {self.message}"
+        return _one_line(f"{self.path}:{self.line}:{self.column}: {severity}: {self.message}")
+
+
+def _one_line(text: str) -> str:
+    """Return *text* with escapes for what ends a line, moves a cursor or is not seen."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text
+    )
 
 
 class PolicyError(UidtracedError):

@@ -6,7 +6,6 @@ calls anything before it was looked at.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -14,6 +13,7 @@ import yaml
 
 from uidtraced.errors import PolicyError, Problem
 from uidtraced.policy.scalars import resolve
+from uidtraced.policy.syntax import character, end_of, explain, find_trap
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 8
 MAX_NODES: Final = 250_000
-MAX_PROBLEMS: Final = 1000
+MAX_PROBLEMS: Final = 10_000
+MAX_WORD_CHARS: Final = 256
+"""The longest word; names of users have 32 characters, those of a directory some more."""
+
+TOO_MANY: Final = f"more than {MAX_PROBLEMS} problems; the others are not told"
+_NO_KEY: Final = "?"
+"""Stands in the path of what has no place in the document's value."""
 
 Value: TypeAlias = int | str | list["Value"] | dict[Any, "Value"] | None
 Path: TypeAlias = tuple[str | int, ...]
@@ -52,12 +58,14 @@ class Document:
 
 def parse(source: Source) -> Document:
     """Return the one document of *source*; PolicyError where it cannot be read to its end."""
+    if (trap := find_trap(source.text)) is not None:
+        raise PolicyError([Problem(*trap, source.path)])
     parser = _Parser(source)
     try:
         value = parser.document()
     except (yaml.YAMLError, _StopError) as error:
         if isinstance(error, yaml.YAMLError):
-            parser.syntax_error(error)
+            parser.problems.append(Problem(*explain(error, source.text), source.path))
         raise PolicyError(parser.problems) from error
     return Document(value, parser.positions, parser.key_positions, tuple(parser.problems))
 
@@ -73,6 +81,7 @@ class _Parser:
         self.positions: dict[Path, Position] = {}
         self.key_positions: dict[Path, Position] = {}
         self._nodes = 0
+        self._end = Position(*end_of(source.text))
         self._loader = yaml.CSafeLoader(source.text)
 
     def document(self) -> Value:
@@ -84,8 +93,9 @@ class _Parser:
         self._next()  # document end
         if value is None and not self.problems:
             self._empty()
+            raise _StopError
         if not isinstance(after := self._next(), yaml.StreamEndEvent):
-            self._problem(after, "a second document; a policy is one document, without ---")
+            self._problem(after, "a second document; a policy is one, so join them without ---")
         return value
 
     def _empty(self) -> None:
@@ -96,23 +106,32 @@ class _Parser:
 
     def _note(self, line: int, column: int, message: str) -> None:
         self.problems.append(Problem(line, column, message, self.source.path))
-        if len(self.problems) > MAX_PROBLEMS:
+        if len(self.problems) == MAX_PROBLEMS:
+            self.problems.append(Problem(line, column, TOO_MANY, self.source.path))
             raise _StopError
+
+    def _place(self, event: Any) -> Position:
+        mark = event.start_mark
+        if mark.line >= self._end.line:  # libyaml ends the last line where the text does not
+            return self._end
+        return Position(mark.line + 1, mark.column + 1)
 
     def _problem(self, event: Any, message: str) -> None:
-        mark = event.start_mark
-        self._note(mark.line + 1, mark.column + 1, message)
+        place = self._place(event)
+        self._note(place.line, place.column, message)
 
-    def _node(self, event: Any, path: Path, depth: int) -> Value:
+    def _count(self, event: Any) -> None:
         self._nodes += 1
         if self._nodes > MAX_NODES:
-            self._problem(event, f"more than {MAX_NODES} values; name ranges or groups")
+            self._problem(event, f"more than {MAX_NODES} words and lists; name ranges or groups")
             raise _StopError
+
+    def _node(self, event: Any, path: Path, depth: int) -> Value:
+        self._count(event)
         if depth > MAX_DEPTH:
             self._problem(event, f"nested deeper than {MAX_DEPTH} levels")
             raise _StopError
-        mark = event.start_mark
-        self.positions[path] = Position(mark.line + 1, mark.column + 1)
+        self.positions[path] = self._place(event)
         if isinstance(event, yaml.AliasEvent):
             self._problem(
                 event,
@@ -136,7 +155,8 @@ class _Parser:
             hint = f'; to leave a call out, quote it: "{tag}"' if tag != "!" else ""
             self._problem(event, f"{tag} is a YAML tag, which a policy has not{hint}")
         else:
-            self._problem(event, f'"{tag}" is a YAML tag, which a policy has not')
+            short = tag.replace("tag:yaml.org,2002:", "!!")
+            self._problem(event, f"{short} is a YAML tag, which a policy has not")
 
     def _sequence(self, path: Path, depth: int) -> list[Value]:
         items: list[Value] = []
@@ -146,30 +166,56 @@ class _Parser:
 
     def _mapping(self, path: Path, depth: int) -> dict[Any, Value]:
         found: dict[Any, Value] = {}
-        lines: dict[str, int] = {}  # by the key's text: 0 and "0" are one user
+        first: dict[str, Position] = {}  # by the key's text: 0 and "0" are one user
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            key = self._key(event)
-            where = (*path, key)
-            mark: Any = event.start_mark
-            if (first := lines.setdefault(str(key), mark.line)) != mark.line or where in found:
-                self._problem(event, f'"{key}" stands in line {first + 1} already; join the two')
-            self.key_positions[where] = Position(mark.line + 1, mark.column + 1)
-            found[key] = self._node(self._next(), where, depth + 1)
+            position = self._place(event)
+            key = self._key(event, path, depth)
+            if key is None:  # told already; the value may be wrong too
+                self._node(self._next(), (*path, _NO_KEY), depth + 1)
+                continue
+            before = first.setdefault(str(key), position)
+            if before is not position:
+                where = f"line {before.line}" if before.line != position.line else "this line"
+                self._problem(event, f'"{key}" stands in {where} already; join the two')
+            where_to = (*path, key)
+            self.key_positions[where_to] = position
+            found[key] = self._node(self._next(), where_to, depth + 1)
         return found
 
-    def _key(self, event: Any) -> str | int:
-        line = event.start_mark.line + 1
-        if isinstance(event, yaml.ScalarEvent) and event.anchor is None and event.tag is None:
+    def _key(self, event: Any, path: Path, depth: int) -> str | int | None:
+        """Return the key that *event* is; None where it is none, which is noted."""
+        if not isinstance(event, yaml.ScalarEvent) or event.anchor or event.tag:
+            if isinstance(event, yaml.CollectionStartEvent):
+                self._problem(event, "a list or mapping is no key; write a plain word or number")
+            value = self._node(event, (*path, _NO_KEY), depth + 1)
+        elif event.implicit[0] and event.value in ("", "<<"):
+            said = (
+                "<< is a YAML merge key, which a policy has not; write each entry out"
+                if event.value
+                else 'a key is missing before the ":"'
+            )
+            self._problem(event, said)
+            return None
+        else:
+            self._count(event)
             value = self._scalar(event)
-            if isinstance(value, str | int):
-                return value
-            if value is None and not self.problems:
-                self._problem(event, 'a key is missing before the ":"')
-            return f"line {line}"
-        self._problem(event, "a key is a plain word or number here")
-        raise _StopError
+        return value if isinstance(value, str | int) else None
 
     def _scalar(self, event: Any) -> Value:
+        if (length := len(event.value)) > MAX_WORD_CHARS:
+            said = f"a word of {length} characters; a policy has none above {MAX_WORD_CHARS}"
+            self._problem(event, said)
+            return None
+        if not event.value.isprintable() and event.style not in ("|", ">"):
+            unseen = next(one for one in event.value if not one.isprintable())
+            self._problem(event, f"{character(unseen)} is in this word, but not seen; remove it")
+            return None
+        if event.style in ("|", ">"):
+            said = (
+                f"{event.style} begins a text of many lines, which a policy has not; write a word"
+            )
+            self._problem(event, said)
+            return None
         if not event.implicit[0]:  # quoted
             return str(event.value)
         try:
@@ -177,28 +223,3 @@ class _Parser:
         except ValueError as error:
             self._problem(event, str(error))
             return None
-
-    def syntax_error(self, error: yaml.YAMLError) -> None:
-        """Note what libyaml could not read."""
-        context = getattr(error, "context", None) or ""
-        in_word = "alias" in context or "tag" in context
-        mark: Any = getattr(error, "context_mark" if in_word else "problem_mark", None)
-        line, column = (mark.line, mark.column) if mark is not None else self._unreadable(error)
-        said = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
-        text = self.source.text.splitlines()
-        rest = text[line][column:] if line < len(text) else ""
-        if rest.startswith("@"):
-            word = re.match(r"@[^\s,\]:]*", rest)
-            said = f'a word with @ must be quoted: "{word.group() if word else rest}"'
-        elif "alias" in context:
-            said = 'a * must be quoted: "*"'
-        elif "tag" in context:
-            said = 'a word with ! must be quoted, such as "!close"'
-        elif "\t" in rest[:1] or "tab" in said:
-            said = "a tab cannot indent; use spaces"
-        self._note(line + 1, column + 1, said)
-
-    def _unreadable(self, error: yaml.YAMLError) -> tuple[int, int]:
-        at = getattr(error, "position", 0)
-        before = self.source.text[:at]
-        return before.count("\n"), at - (before.rfind("\n") + 1)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from uidtraced.policy.names import UnknownWordError, advice, numbers, set_calls, unknown_call
+from uidtraced.policy.names import (
+    UnknownWordError,
+    advice,
+    numbers,
+    set_calls,
+    unknown_call,
+    unknown_set,
+)
 from uidtraced.policy.sets import ALL, call_sets
 from uidtraced.rules import Abi, Nr, machine_abis
 
@@ -59,8 +66,7 @@ def _all_sets(abis: Sequence[Abi]) -> list[str]:
 
 def _one_set(word: str, name: str, abis: Sequence[Abi]) -> list[str]:
     if name not in call_sets():
-        known = frozenset(call_sets())
-        raise ValueError(f'"{word}" is no set of system calls; {advice(word, known)}')
+        raise ValueError(f"{unknown_set(word)}; {advice(word)}")
     members: Iterable[str] = call_sets()[name].members
     if name == ALL:
         members = frozenset().union(*(numbers(abi) for abi in abis))
@@ -90,7 +96,7 @@ def _name(word: str, name: str, abis: Sequence[Abi]) -> list[str]:
     if not any(name in numbers(abi) for abi in abis):
         error = unknown_call(word, name, tuple(abis))
         if isinstance(error, UnknownWordError):
-            raise ValueError(f"{error}; {advice(error.word, error.known)}") from None
+            raise ValueError(f"{error}; {advice(word, tuple(abis))}") from None
         raise error
     rows = [["ABI", "NUMBER", "NAME"]]
     rows.extend([abi.label, str(numbers(abi).get(name, _NONE)), name] for abi in abis)

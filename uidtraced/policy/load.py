@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from uidtraced.errors import PolicyError, Problem
-from uidtraced.policy.document import Document, Path, Position, parse
-from uidtraced.policy.model import Entry, Policy
-from uidtraced.policy.names import advice, nearest
+from uidtraced.policy.document import MAX_PROBLEMS, TOO_MANY, Document, Path, Position, parse
+from uidtraced.policy.model import Entry, Patience, Policy
+from uidtraced.policy.names import NO_ADVICE, advice, nearest
 from uidtraced.policy.source import Source, read_source
 from uidtraced.policy.who import parse_who
 
@@ -47,7 +47,7 @@ def load_source(source: Source) -> Loaded:
     """Parse and validate *source*. Raises PolicyError with all that is wrong."""
     document = parse(source)
     try:
-        policy = Policy.model_validate(document.value)
+        policy = Policy.model_validate(document.value, context=Patience(MAX_PROBLEMS))
     except ValidationError as error:
         raise PolicyError(_problems(error, document, source.path)) from error
     if document.problems:
@@ -64,20 +64,25 @@ def _problems(error: ValidationError, document: Document, path: str) -> list[Pro
     problems = list(document.problems)
     known = {(problem.line, problem.column) for problem in problems}
     hints = _HINTS
-    for one in error.errors(include_url=False, include_input=False):
-        at, is_key = _where(one["loc"], document)
+    found = error.errors(include_url=False, include_input=False)
+    for one in found[: MAX_PROBLEMS + 1]:
+        at, is_key = _where(one["type"], one["loc"], document)
         message = _words(one, hints > 0)
         hints -= 1
         positions = document.key_positions if is_key else document.positions
-        found = positions.get(at) or document.positions[()]
-        if (found.line, found.column) not in known:  # what the text's own problem left empty
-            problems.append(Problem(found.line, found.column, message, path))
+        place = positions.get(at) or document.positions[()]
+        if (place.line, place.column) not in known:  # what the text's own problem left empty
+            problems.append(Problem(place.line, place.column, message, path))
+    problems.sort()
+    if len(problems) > MAX_PROBLEMS:
+        last = problems[MAX_PROBLEMS]
+        problems[MAX_PROBLEMS:] = [Problem(last.line, last.column, TOO_MANY, path)]
     return problems
 
 
-def _where(loc: tuple[int | str, ...], document: Document) -> tuple[Path, bool]:
-    """Return the path in the file of pydantic's *loc*, and whether the key itself is meant."""
-    is_key = loc[-1:] == ("[key]",)
+def _where(kind: str, loc: tuple[int | str, ...], document: Document) -> tuple[Path, bool]:
+    """Return where in the file pydantic's *kind* of error at *loc* is, and whether at its key."""
+    is_key = loc[-1:] == ("[key]",) or kind == "extra_forbidden"
     path: Path = ()
     for part in loc:
         if (*path, part) in document.positions:  # the short form has no "syscalls" in the file
@@ -91,11 +96,11 @@ def _words(error: Any, with_hint: bool) -> str:  # noqa: FBT001
         case "refused":
             return str(error["msg"])
         case "unknown_word":
-            known = context["known"] if with_hint else frozenset()
-            return f"{context['text']}; {advice(context['word'], known)}"
+            told = advice(context["word"]) if with_hint else NO_ADVICE
+            return f"{context['text']}; {told}"
         case "extra_forbidden":
             known = frozenset((Entry if len(loc) > 1 else Policy).model_fields)
-            hint = nearest(str(loc[-1]), known)
+            hint = nearest(str(loc[-1]), known) if with_hint else None
             other = f'did you mean "{hint}"?' if hint else f"known are {', '.join(sorted(known))}"
             return f'unknown key "{loc[-1]}"; {other}'
         case "missing":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -29,19 +30,28 @@ LIMIT_MAX: Final = 1_000_000
 _LIMIT: Final = re.compile(r"([1-9][0-9]{0,6})/s", re.ASCII)
 
 
-def _told(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+@dataclass(slots=True)
+class Patience:
+    """How many more refused values are told of: a file that is hopeless is not read to its end."""
+
+    left: int
+
+
+def _told(parse: Callable[[Any], Any]) -> Callable[[Any, ValidationInfo], Any]:
     """Let the ValueErrors of *parse* keep their own words in pydantic's report."""
 
-    def validate(value: Any) -> Any:
+    def validate(value: Any, info: ValidationInfo) -> Any:
+        patience: Patience | None = info.context
+        if patience is not None and patience.left < 0:
+            return None  # of a policy that is refused already
         try:
             return parse(value)
-        except UnknownWordError as error:
-            raise PydanticCustomError(
-                "unknown_word",
-                "{text}",
-                {"text": str(error), "word": error.word, "known": error.known},
-            ) from error
         except ValueError as error:
+            if patience is not None:
+                patience.left -= 1
+            if isinstance(error, UnknownWordError):
+                context = {"text": str(error), "word": error.word}
+                raise PydanticCustomError("unknown_word", "{text}", context) from error
             raise _refused(str(error)) from error
 
     return validate
@@ -79,8 +89,22 @@ def _parse_limit(value: Any) -> int:
     return int(found[1])
 
 
+_MANY_KEYS: Final = 20
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_keys(cls, value: Any, info: ValidationInfo) -> Any:
+        unknown = value.keys() - cls.model_fields.keys() if isinstance(value, dict) else ()
+        if len(unknown) > _MANY_KEYS:
+            known = ", ".join(cls.model_fields)
+            raise _refused(f"{len(unknown)} unknown keys; known are {known}")
+        if isinstance(info.context, Patience):
+            info.context.left -= len(unknown)
+        return value
 
 
 Calls = Annotated[
@@ -128,7 +152,9 @@ class Entry(_Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _short_form(cls, value: Any) -> Any:
+    def _short_form(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(info.context, Patience) and info.context.left < 0:
+            return {"syscalls": []}  # of a policy that is refused already
         if isinstance(value, dict):
             return value
         return {"syscalls": value}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _X32_BIT: Final = 0x40000000  # __X32_SYSCALL_BIT, arch/x86/include/uapi/asm/unistd.h
 _WORD: Final = re.compile(r"(?P<no>!?)(?:(?P<abi>[a-z0-9_]+):)?(?P<name>@?[a-z0-9_-]+)")
-_PREFIX: Final = re.compile(r"\s*!?\s*(?:[a-z0-9_]+:)?")
+_PREFIX: Final = re.compile(r"\s*!?\s*(?:(?P<abi>[a-z0-9_]+):)?")
 _MAX_DIGITS: Final = 20
 
 
@@ -53,12 +53,11 @@ def call_name(abi: Abi, nr: Nr) -> str:
 
 
 class UnknownWordError(ValueError):
-    """A word that nothing known is called; *known* are the words among which it was looked up."""
+    """A *word* that nothing known is called; `advice` finds what it may be a slip of."""
 
-    def __init__(self, message: str, word: str, known: frozenset[str]) -> None:
+    def __init__(self, message: str, word: str) -> None:
         super().__init__(message)
         self.word = word
-        self.known = known
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +111,13 @@ def set_calls(name: str, abi: Abi) -> Mapping[str, Nr]:
 
 def _set(word: str, name: str, abis: tuple[Abi, ...]) -> frozenset[tuple[Abi, Nr]]:
     if name not in call_sets():
-        raise UnknownWordError(f'"{word}" is no set of system calls', word, frozenset(call_sets()))
+        raise unknown_set(word)
     return frozenset((abi, nr) for abi in abis for nr in set_calls(name, abi).values())
+
+
+def unknown_set(word: str) -> UnknownWordError:
+    """Return the error that *word* names no set."""
+    return UnknownWordError(f'"{word}" is no set of system calls', word)
 
 
 def unknown_call(word: str, name: str, abis: tuple[Abi, ...]) -> ValueError:
@@ -124,9 +128,7 @@ def unknown_call(word: str, name: str, abis: tuple[Abi, ...]) -> ValueError:
     if where:
         here = abis[0].label if len(abis) == 1 else "this machine"
         return ValueError(f'"{word}": {here} has no such call, {where} has')
-    if f"@{name}" in call_sets():
-        return UnknownWordError(f'"{word}" is no system call', word, frozenset({f"@{name}"}))
-    return UnknownWordError(f'"{word}" is no system call', word, _known(abis))
+    return UnknownWordError(f'"{word}" is no system call', word)
 
 
 @functools.cache
@@ -157,12 +159,23 @@ def nearest(word: str, known: frozenset[str]) -> str | None:
     return close[0] if close else None
 
 
-def advice(word: str, known: frozenset[str] = frozenset()) -> str:
+def advice(word: str, abis: tuple[Abi, ...] | None = None) -> str:
     """Return what to do about *word* in a list of calls: the nearest right one; about 1 ms.
 
-    ``!`` and the ABI of *word* are kept. Without *known* it costs nothing.
+    ``!`` and the ABI of *word* are kept.
     """
     match = _PREFIX.match(word.lower())
     prefix = match.group().replace(" ", "") if match else ""
-    close = nearest(word[match.end() if match else 0 :].strip(), known)
-    return f'did you mean "{prefix}{close}"?' if close else "see uidtraced syscalls"
+    name = word.lower()[match.end() if match else 0 :].strip()
+    label = match["abi"] if match else None
+    if f"@{name}" in call_sets():
+        close: str | None = f"@{name}"
+    elif name.startswith("@"):
+        close = nearest(name, frozenset(call_sets()))
+    else:
+        named = tuple(abi for abi in Abi if abi.label == label)
+        close = nearest(name, _known(named or abis or machine_abis()))
+    return f'did you mean "{prefix}{close}"?' if close else NO_ADVICE
+
+
+NO_ADVICE: Final = "see uidtraced syscalls"

@@ -1,0 +1,109 @@
+"""Nothing that a policy file can hold hurts: each is accepted, or refused where it is wrong.
+
+UIDTRACED_FUZZ_SECONDS says how long the mutated ones are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHILD = (sys.executable, "-P", str(Path(__file__).parent / "fuzz_child.py"))
+HEAD = b"version: 1\nusers:\n"
+LARGE = 4 * 2**20 - 100
+TEN_THOUSAND = range(10_000)
+
+
+def lines(form: str) -> bytes:
+    return HEAD + "".join(form.format(i) + "\n" for i in TEN_THOUSAND).encode()
+
+
+def bomb(levels: int) -> bytes:
+    """Return merge keys that double in each line: 703 bytes of them keep a composer for 20 s."""
+    text = "a0: &a0 {x: 1}\n"
+    for i in range(1, levels):
+        text += f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n"
+    return text.encode()
+
+
+NASTY = {
+    "merge_key_bomb": bomb(20),
+    "alias_bomb": b"a: &a [x]\n"
+    + b"".join(b"%c: &%c [*%c,*%c]\n" % (i, i, i - 1, i - 1) for i in b"bcdefghijk"),
+    "open_brackets": b"[" * 50_000,
+    "open_brackets_of_a_user": HEAD + b"  0: " + b"[" * 50_000,
+    "nested_dashes": b"- " * 50_000,
+    "nested_braces": b"{" * 50_000,
+    "nested_flow_mappings": b"{a: " * 50_000,
+    "nested_flow_pairs": b"[a: " * 50_000,
+    "nested_question_marks": b"? " * 50_000,
+    "nested_block_mappings": b"".join(b" " * i + b"a:\n" for i in range(2000)),
+    "closing_brackets": HEAD + b"  0: [open" + b"]" * 50_000,
+    "anchors": b"".join(b"- &a%d x\n" % i for i in range(50_000)),
+    "aliases": b"- *a\n" * 50_000,
+    "long_anchor": b"&" + b"a" * LARGE,
+    "long_tag": b"!<" + b"a" * LARGE,
+    "long_alias": b"*" + b"a" * LARGE,
+    "tag_directives": b"".join(b"%%TAG !%x! b\n" % i for i in range(250_000)),
+    "documents": b"---\n" * 500_000,
+    "document_ends": b"...\n" * 500_000,
+    "block_scalar": b"|\n" + b" a\n" * (LARGE // 3),
+    "folded_scalar": b">\n" + b" a\n\n" * (LARGE // 4),
+    "quoted_scalar": b"'" + b"a" * LARGE,
+    "escapes": b'"' + b"\\n" * (LARGE // 2),
+    "plain_scalar": b"a " * (LARGE // 2),
+    "long_word": HEAD + b"  0: [" + b"a" * LARGE + b"]\n",
+    "long_key": HEAD + b"  " + b"a" * LARGE + b": [open]\n",
+    "spaces": HEAD + b" " * LARGE,
+    "tabs": b"\t" * LARGE,
+    "empty_lines": b"\n" * LARGE,
+    "carriage_returns": b"\r" * LARGE,
+    "line_separators": b"\xe2\x80\xa8" * (LARGE // 3),
+    "nuls": b"\0" * LARGE,
+    "no_utf8": b"\xff" * LARGE,
+    "comment": b"#" * LARGE,
+    "commas": b"[" + b"," * LARGE,
+    "words": HEAD + b"  0: [" + b"open," * 200_000 + b"]\n",
+    "wrong_words": HEAD + b"  0: [" + b"opn," * 200_000 + b"]\n",
+    "empty_lists": HEAD + b"  0: [" + b"[]," * 200_000 + b"]\n",
+    "unknown_keys": HEAD + b"  0: {" + b"".join(b"k%d: x, " % i for i in range(100_000)) + b"}\n",
+    "same_keys": HEAD + b"  0: [open]\n" * 100_000,
+    "users": lines("  user{0}: [openat, chdir]"),
+    "uids": lines("  {0}: {{syscalls: [openat, '!i386:openat', 321], match: login}}"),
+    "sets": lines("  {0}: ['@system-service', '!@sync', 'i386:@known']"),
+    "wrong_calls": lines("  {0}: [opnat{0}, clse]"),
+    "wrong_sets": lines("  {0}: ['@proces{0}']"),
+    "wrong_long_calls": lines("  {0}: [" + "ab" * 120 + "{0}]"),
+    "wrong_names": lines("  'a b{0}': [open]"),
+    "wrong_keys": lines("  {0}: {{syscalls: [open], matc: real, at{0}: exit}}"),
+    "wrong_values": lines("  {0}: {{syscalls: open, match: rel}}"),
+    "wrong_numbers": lines("  {0}: [0777, 1:30, no, 0x1f]"),
+    "wrong_top_keys": b"version: 1\n" + b"".join(b"user%d: x\n" % i for i in TEN_THOUSAND),
+}
+ACCEPTED = {"users", "uids", "sets", "spaces", "words"}
+
+
+def test_nasty_policies_are_decided_on_at_once(tmp_path) -> None:
+    for name, raw in NASTY.items():
+        (tmp_path / name).write_bytes(raw)
+    command = [*CHILD, "decide", *NASTY]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"{done.stdout[-200:]}{done.stderr[-3000:]}"
+    became = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert became.keys() == NASTY.keys()
+    assert {name for name, said in became.items() if said == "accepted"} == ACCEPTED
+
+
+def test_mutated_policies_are_accepted_or_refused(tmp_path) -> None:
+    seconds = float(os.environ.get("UIDTRACED_FUZZ_SECONDS", "10"))
+    path = tmp_path / "p.yaml"
+    done = subprocess.run(
+        [*CHILD, "fuzz", str(seconds), path], capture_output=True, text=True, timeout=seconds + 300
+    )
+    last = path.read_bytes()
+    assert done.returncode == 0, f"{done.stdout[-3000:]}{done.stderr[-3000:]}{last[:3000]!r}"
+    accepted, refused = map(int, done.stdout.splitlines()[-1].split())
+    assert accepted > 10
+    assert refused > 100
