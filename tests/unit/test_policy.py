@@ -31,6 +31,8 @@ class Users:
 
     known = {"alice": 1000, "bob": 1001, "root": 0}
 
+    def refresh(self) -> None: ...
+
     def uid_of(self, name: str) -> Uid | None:
         uid = self.known.get(name)
         return None if uid is None else Uid(uid)
