@@ -46,6 +46,7 @@ class Reloader:
         self._wake = asyncio.Event()
         self._looks = 0
         self._first_change = 0.0
+        self._last_change = Change.UNFINISHED
         self._breathe_until = 0.0
         self._due: asyncio.TimerHandle | None = None
 
@@ -97,10 +98,11 @@ class Reloader:
             self._breathe_until = now + _BREATH_SECONDS
         if self._due is None:
             self._first_change = now
-        elif change is Change.RIGHTS:
-            return  # says nothing of whether the content is whole; the look that is due sees it
+        elif change is Change.RIGHTS or self._last_change is Change.REPLACED:
+            return  # neither rights nor what becomes of a predecessor say when it is whole
         else:
             self._due.cancel()
+        self._last_change = change
         at = min(now + _SETTLE_SECONDS[change], self._first_change + _SETTLE_AT_MOST_SECONDS)
         self._due = self._loop.call_at(max(at, self._breathe_until), self._settled)
 
