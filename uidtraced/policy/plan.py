@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from uidtraced.errors import Problem
 from uidtraced.policy.names import nearest
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from uidtraced.policy.identity import Directory
     from uidtraced.policy.load import Loaded
     from uidtraced.policy.names import Selector
+
+_HINTS: Final = 20
+"""So many missing users get the nearest name, which takes 10 ms among 10,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,12 @@ def make_plan(loaded: Loaded, directory: Directory) -> Planned:
     warning: it does as soon as there is one.
     """
     scopes: dict[Scope, dict[Uid, RuleSet]] = defaultdict(dict)
-    warnings = []
+    warnings: list[Problem] = []
     for who, entry in loaded.policy.users.items():
         uid = directory.uid_of(who) if isinstance(who, str) else who
         if uid is None:
-            warnings.append(_no_such_user(who, loaded, directory))
+            known = directory.names() if len(warnings) < _HINTS else frozenset()
+            warnings.append(_no_such_user(who, loaded, known))
             continue
         rules = rule_set(entry.syscalls)
         uids = scopes[entry.match]
@@ -57,8 +61,8 @@ def rule_set(selectors: tuple[Selector, ...]) -> RuleSet:
     return frozenset(Rule(abi, nr) for abi, nr in added - taken)
 
 
-def _no_such_user(name: str | Uid, loaded: Loaded, directory: Directory) -> Problem:
-    hint = nearest(str(name), directory.names())
+def _no_such_user(name: str | Uid, loaded: Loaded, known: frozenset[str]) -> Problem:
+    hint = nearest(str(name), known)
     advice = f'did you mean "{hint}"?' if hint else "the entry takes effect when there is one"
     at = loaded.key_positions["users", name]
     return Problem(at.line, at.column, f'no user "{name}"; {advice}', loaded.source.path)
