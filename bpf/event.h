@@ -16,15 +16,15 @@ enum uidtraced_abi {
 	UIDTRACED_ARM = 4,
 };
 
-/* bits of rule.action; 0 is off */
+/* bits of rule.action; 0 is off, and what several rules want together is the union */
 enum uidtraced_action {
-	UIDTRACED_F_LOG = 1,
-	UIDTRACED_F_COUNT = 2,
-	UIDTRACED_F_EXIT = 4,
-	UIDTRACED_F_ERRORS = 8,
+	UIDTRACED_F_LOG = 1,	 /* make an event */
+	UIDTRACED_F_COUNT = 2,	 /* count the match */
+	UIDTRACED_F_EXIT = 4,	 /* the event has the result */
+	UIDTRACED_F_SUCCESS = 8, /* also of calls that succeed */
 };
 
-/* bits of control.scopes */
+/* bits of control.scopes and control.blocks */
 enum uidtraced_scope {
 	UIDTRACED_S_REAL = 1,
 	UIDTRACED_S_EFFECTIVE = 2,
@@ -41,6 +41,19 @@ struct call {
 struct rule {
 	__u32 action;
 	__u32 revision;
+	__u32 limit; /* events per second and uid; 0: none */
+};
+
+/* key of a map of blocks: the uids that begin with the same bits */
+struct block {
+	__u32 bits;
+	__u32 first; /* big-endian */
+};
+
+/* key of the map of allowances: all calls of a uid that have the same limit share one */
+struct allowance {
+	__u32 uid;
+	__u32 limit;
 };
 
 /* value of the counters map, per uid and cpu */
@@ -55,6 +68,7 @@ struct counters {
 struct control {
 	__u8 wanted[UIDTRACED_NR_MAX]; /* [nr]: a bit for each ABI in which somebody wants it */
 	__u32 scopes;		       /* outer maps in use */
+	__u32 blocks;		       /* maps of blocks in use */
 	__u32 self_tgid;	       /* the daemon, in the initial pid namespace */
 	__u32 journal_pid;	       /* the journal, in the daemon's pid namespace; 0 if none */
 	__u32 pidns_level;	       /* the daemon's pid namespace: how deep, and which */

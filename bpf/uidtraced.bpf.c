@@ -4,9 +4,14 @@
 #include "event.h"
 #include "abi.h"
 #include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+#include <stdbool.h>
 
-#define MAX_UIDS 131072	       /* entries of an outer map */
+#define NS_PER_SECOND 1000000000ULL
+#define MAX_UIDS 262144	   /* entries of an outer map: twice what a plan may have, to change it */
+#define MAX_BLOCKS 1048576 /* of a scope; a range takes 62 at the most */
+#define MAX_CLASSES 32768  /* rule sets that blocks use, twice what a plan may have */
 #define MAX_COUNTED_UIDS 65536 /* uids that have counters of their own */
 #define NO_UID 0xffffffff      /* (uid_t)-1: never a user; counts for all that found no room */
 
@@ -15,6 +20,8 @@ volatile struct control control SEC(".data.control") = {};
 
 /* types that only pointers reach: without these clang leaves them out of the object's BTF */
 const struct call *keep_call __attribute__((unused));
+const struct block *keep_block __attribute__((unused));
+const struct allowance *keep_allowance __attribute__((unused));
 const struct rule *keep_rule __attribute__((unused));
 const struct event *keep_event __attribute__((unused));
 
@@ -37,6 +44,34 @@ struct outer_map {
 
 struct outer_map real SEC(".maps"), effective SEC(".maps"), login SEC(".maps");
 
+/* beside each outer map, for uids that are not in it: the longest block matches; value: a class */
+struct block_map {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, MAX_BLOCKS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct block);
+	__type(value, __u32);
+};
+
+struct block_map real_blocks SEC(".maps"), effective_blocks SEC(".maps"), login_blocks SEC(".maps");
+
+/* the inner maps that blocks use, by the kernel's id for each */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
+	__uint(max_entries, MAX_CLASSES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__array(values, struct rule_set);
+} classes SEC(".maps");
+
+/* when the next event of a uid under a limit is due, in ns; who was quiet for longest makes room */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_COUNTED_UIDS);
+	__type(key, struct allowance);
+	__type(value, __u64);
+} allowances SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 23); /* user space may set another size before loading */
@@ -58,16 +93,57 @@ struct {
 	__type(value, __u64);
 } last_seq SEC(".maps");
 
-static __always_inline void add_rule(struct rule *sum, void *outer, __u32 uid, struct call *call)
+static __always_inline void *rules_of(void *outer, void *blocks, bool with_blocks, __u32 uid)
 {
 	void *rules = bpf_map_lookup_elem(outer, &uid);
+	struct block key = {32, bpf_htonl(uid)};
+	__u32 *class;
+
+	if (rules || !with_blocks)
+		return rules;
+	class = bpf_map_lookup_elem(blocks, &key);
+	return class ? bpf_map_lookup_elem(&classes, class) : NULL;
+}
+
+/* as Rule.__add__ in rules.py */
+static __always_inline void add_rule(struct rule *sum, void *rules, struct call *call)
+{
 	struct rule *rule = rules ? bpf_map_lookup_elem(rules, call) : NULL;
 
 	if (!rule)
 		return;
+	if (!(sum->action & rule->action & UIDTRACED_F_LOG))
+		sum->limit = sum->limit ?: rule->limit;
+	else if (!sum->limit || !rule->limit)
+		sum->limit = 0;
+	else if (rule->limit > sum->limit)
+		sum->limit = rule->limit;
 	sum->action |= rule->action;
 	if (rule->revision > sum->revision)
 		sum->revision = rule->revision;
+}
+
+/*
+ * Whether uid may have one more event: a token bucket that holds a second's worth, kept as the
+ * time at which it would be full again (GCRA). Two cpus at once may let one event too many pass;
+ * each is counted as what it was.
+ */
+static __always_inline bool within_limit(__u32 uid, __u32 limit)
+{
+	struct allowance key = {uid, limit};
+	__u64 now = bpf_ktime_get_ns(), step = NS_PER_SECOND / limit, full = now;
+	__u64 *due = bpf_map_lookup_elem(&allowances, &key);
+
+	if (due && *due > now)
+		full = *due;
+	full += step;
+	if (full > now + NS_PER_SECOND)
+		return false;
+	if (due)
+		*due = full;
+	else
+		bpf_map_update_elem(&allowances, &key, &full, BPF_ANY);
+	return true;
 }
 
 static __always_inline struct counters *counters_of(__u32 uid)
@@ -115,13 +191,14 @@ static __always_inline __u32 loginuid_of(struct task_struct *task)
 SEC("raw_tp/sys_enter")
 int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u64 id = ctx->args[1], nr = nr_of(id), pid_tgid;
+	__u64 number = ctx->args[1], nr = nr_of(number), pid_tgid;
 	struct task_struct *task;
 	struct counters *counters;
 	struct rule rule = {};
 	struct event *e;
 	struct call call;
-	__u32 abi, uid, scopes, pid, zero = 0;
+	__u32 abi, uid, id, scopes, blocks, pid, zero = 0;
+	void *rules;
 	__u64 *seq;
 	__u8 wanted;
 
@@ -129,7 +206,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	if (nr >= UIDTRACED_NR_MAX || !(wanted = control.wanted[nr]))
 		return 0;
 	task = (void *)bpf_get_current_task();
-	abi = abi_of(task, id);
+	abi = abi_of(task, number);
 	if (abi > UIDTRACED_ARM || !(wanted >> abi & 1))
 		return 0;
 
@@ -137,12 +214,20 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	call.abi = abi;
 	uid = bpf_get_current_uid_gid();
 	scopes = control.scopes;
-	if (scopes & UIDTRACED_S_REAL)
-		add_rule(&rule, &real, uid, &call);
-	if (scopes & UIDTRACED_S_EFFECTIVE)
-		add_rule(&rule, &effective, BPF_CORE_READ(task, cred, euid.val), &call);
-	if (scopes & UIDTRACED_S_LOGIN)
-		add_rule(&rule, &login, loginuid_of(task), &call);
+	blocks = control.blocks;
+	if (scopes & UIDTRACED_S_REAL) {
+		rules = rules_of(&real, &real_blocks, blocks & UIDTRACED_S_REAL, uid);
+		add_rule(&rule, rules, &call);
+	}
+	if (scopes & UIDTRACED_S_EFFECTIVE) {
+		id = BPF_CORE_READ(task, cred, euid.val);
+		rules = rules_of(&effective, &effective_blocks, blocks & UIDTRACED_S_EFFECTIVE, id);
+		add_rule(&rule, rules, &call);
+	}
+	if (scopes & UIDTRACED_S_LOGIN && (id = loginuid_of(task)) != NO_UID) {
+		rules = rules_of(&login, &login_blocks, blocks & UIDTRACED_S_LOGIN, id);
+		add_rule(&rule, rules, &call);
+	}
 	if (!rule.action)
 		return 0;
 
@@ -161,6 +246,10 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	counters->matched++;
 	if (!(rule.action & UIDTRACED_F_LOG)) {
 		counters->counted++;
+		return 0;
+	}
+	if (rule.limit && !within_limit(uid, rule.limit)) {
+		counters->limited++;
 		return 0;
 	}
 	++*seq;

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import mmap
+import os
 import sys
 from enum import IntEnum
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from uidtraced import __version__, daemon, systemd
+from uidtraced.directory import PatientDirectory
 from uidtraced.errors import (
     AlreadyRunningError,
     PermissionDeniedError,
@@ -24,7 +27,8 @@ from uidtraced.errors import (
 from uidtraced.kernel.probe import Finding, probe
 from uidtraced.kernel.tracer import DEFAULT_RING_BYTES
 from uidtraced.log import LogStyle, start_log
-from uidtraced.policy import SystemDirectory, load, make_plan
+from uidtraced.policy import SystemDirectory, explain, load, understand
+from uidtraced.rules import Abi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--format", choices=("text", "json"), default="text")
     check.set_defaults(command=_check)
 
+    calls = commands.add_parser("syscalls", help="explain names, numbers and sets of calls")
+    calls.add_argument("word", nargs="?", metavar="NAME|NUMBER|@SET", help="default: all sets")
+    calls.add_argument("--abi", choices=[abi.label for abi in Abi], help="of any machine")
+    calls.set_defaults(command=_syscalls)
+
     doctor = commands.add_parser("doctor", help="say whether this machine can run it")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
     doctor.set_defaults(command=_doctor)
@@ -136,7 +145,8 @@ def _check(options: argparse.Namespace) -> int:
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     try:
-        warnings = make_plan(load(options.policy), SystemDirectory()).warnings
+        with contextlib.closing(PatientDirectory(SystemDirectory())) as directory:
+            warnings = understand(load(options.policy), directory).warnings
     except PolicyError as error:
         problems = error.problems
     if options.format == "json":
@@ -156,6 +166,20 @@ def _check(options: argparse.Namespace) -> int:
         for one in warnings:
             print(one.text("warning"))
     return Exit.FAILED if problems else Exit.OK
+
+
+def _syscalls(options: argparse.Namespace) -> int:
+    abi = next((one for one in Abi if one.label == options.abi), None)
+    try:
+        lines = explain(options.word, abi)
+    except ValueError as error:
+        print(f"uidtraced: {error}", file=sys.stderr)
+        return Exit.FAILED
+    try:
+        print("\n".join(lines), flush=True)
+    except BrokenPipeError:  # "| head" has read enough; nothing is left to flush at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.OK
 
 
 _MARKS: Final = {True: "ok", False: "no", None: "?"}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from uidtraced import systemd
+from uidtraced.directory import PatientDirectory
 from uidtraced.errors import PermissionDeniedError, UnsupportedError
 from uidtraced.events.clock import WallClock
 from uidtraced.events.decode import Decoder, Naming
@@ -87,7 +88,8 @@ def run(options: Options) -> None:
         sink = stack.enter_context(contextlib.closing(_open_sink(options.output)))
         tracer = stack.enter_context(Tracer(options.ring_bytes))
         names = stack.enter_context(contextlib.closing(UserNames(name_of)))
-        asyncio.run(_serve(options, tracer, sink, names))
+        directory = stack.enter_context(contextlib.closing(PatientDirectory(SystemDirectory())))
+        asyncio.run(_serve(options, tracer, sink, names, directory))
 
 
 def _open_sink(output: Output) -> Sink:
@@ -103,7 +105,14 @@ def _open_sink(output: Output) -> Sink:
 class _Service:
     """The parts, and the loop's callbacks that join them."""
 
-    def __init__(self, options: Options, tracer: Tracer, sink: Sink, names: UserNames) -> None:
+    def __init__(
+        self,
+        options: Options,
+        tracer: Tracer,
+        sink: Sink,
+        names: UserNames,
+        directory: PatientDirectory,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._tracer = tracer
@@ -113,7 +122,7 @@ class _Service:
         decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, names))
         self._pump = Pump(loop, tracer.ring, decoder.decode, sink, self._fail)
         self._losses = Losses(tracer.counters, names, self._clock)
-        self._keeper = Keeper(options.policy, tracer, SystemDirectory())
+        self._keeper = Keeper(options.policy, tracer, directory)
         self._reloader = Reloader(options.policy, self._keeper, self._looked)
 
     async def run(self) -> None:
@@ -181,8 +190,10 @@ class _Service:
             self._fail(error)
 
 
-async def _serve(options: Options, tracer: Tracer, sink: Sink, names: UserNames) -> None:
-    await _Service(options, tracer, sink, names).run()
+async def _serve(
+    options: Options, tracer: Tracer, sink: Sink, names: UserNames, directory: PatientDirectory
+) -> None:
+    await _Service(options, tracer, sink, names, directory).run()
 
 
 async def _drain(pump: Pump, losses: Losses) -> None:
@@ -214,5 +225,7 @@ def _status(keeper: Keeper) -> str:
     ]
     users = len({uid for uid, _ in entries})
     rules = sum(len(rules) for _, rules in entries)
-    text = f"{users} users, {rules} rules, revision {keeper.revision}"
+    ranges = sum(len(one.ranges) + bool(one.others) for one in keeper.plan.scopes.values())
+    also = f" and {ranges} ranges" if ranges else ""
+    text = f"{users} users{also}, {rules} rules, revision {keeper.revision}"
     return text if keeper.last_error is None else f"{text}; refused: {keeper.last_error}"

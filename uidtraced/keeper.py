@@ -11,7 +11,7 @@ import structlog
 
 from uidtraced import reconcile
 from uidtraced.errors import PolicyError, UidtracedError
-from uidtraced.policy import load_source, make_plan, read_source
+from uidtraced.policy import load_source, read_source, understand
 from uidtraced.rules import Plan
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class Keeper:
         self._failed = False  # the kernel refused; it may not the next time
         self._asked_at = 0.0
         self._told: tuple[str, ...] = ()
+        self._warned: list[str] = []
         self.plan = Plan()
         self.revision = 0
         self.last_error: str | None = None
@@ -124,21 +125,29 @@ class Keeper:
 
     def _plan(self, source: Source, accounts: Signature, laps: _Laps) -> Plan:
         """Decide on *source*, and remember that; raises PolicyError where it is refused."""
-        is_new = (source.sha256, accounts) != self._decided
+        self._decided, self._decision = (source.sha256, accounts), None
         self._asked_at = time.monotonic()
         try:
             loaded = self._load(source)
             laps.end("parse")
-            self._directory.refresh()
-            planned = make_plan(loaded, self._directory)
+            intent = understand(loaded, self._directory)
             laps.end("plan")
         except PolicyError as error:
-            self._decided, self._decision = (source.sha256, accounts), error
+            self._decision = error
             raise
-        self._decided, self._decision = (source.sha256, accounts), None
-        if is_new:
-            _warn([problem.text("warning") for problem in planned.warnings])
-        return planned.plan
+        if intent.stale:  # the answers that come in the meantime are for the next look
+            self._asked_at = -_ASK_AGAIN_SECONDS
+        self._warn([problem.text("warning") for problem in intent.warnings])
+        return intent.plan
+
+    def _warn(self, warnings: list[str]) -> None:
+        if warnings == self._warned:
+            return
+        self._warned = warnings
+        for problem in warnings[:_TOLD_AT_MOST]:
+            log.warning("policy_warning", problem=problem)
+        if len(warnings) > _TOLD_AT_MOST:
+            log.warning("policy_warning", more_problems=len(warnings) - _TOLD_AT_MOST)
 
     def _load(self, source: Source) -> Loaded:
         """Parse *source*, once: users are asked for more often than the file changes."""
@@ -154,7 +163,7 @@ class Keeper:
     def _enforce(self, source: Source, plan: Plan, laps: _Laps) -> InForce:
         actions = reconcile.diff(self.plan, plan)
         laps.end("diff")
-        reconcile.apply(actions, self.plan, plan, self._store, self.revision + 1)
+        reconcile.apply(self.plan, plan, self._store, self.revision + 1)
         laps.end("kernel")
         self.plan = plan
         self.revision += 1
@@ -183,13 +192,6 @@ class Keeper:
             log.info("policy_good_again", revision_in_force=self.revision)
         self._told = ()
         self.last_error = None
-
-
-def _warn(problems: list[str]) -> None:
-    for problem in problems[:_TOLD_AT_MOST]:
-        log.warning("policy_warning", problem=problem)
-    if len(problems) > _TOLD_AT_MOST:
-        log.warning("policy_warning", more_problems=len(problems) - _TOLD_AT_MOST)
 
 
 _TOLD_AT_MOST: Final = 20

@@ -2,48 +2,67 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Final,
+    NoReturn,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    assert_never,
+)
 
 from uidtraced.errors import UidtracedError
-from uidtraced.rules import Abi, Nr, Plan, RuleSet, Scope, ScopePlan, Uid
+from uidtraced.rules import Abi, Block, Nr, Plan, RuleSet, Scope, ScopePlan, Uid, UidRange
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Everyone:
+    """The uids that nothing else names."""
+
+
+EVERYONE: Final = Everyone()
+
+Key: TypeAlias = Uid | UidRange | Everyone
+"""What has rules of its own in a scope."""
+
+
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Put *rules* in for a uid that has none."""
+    """Put *rules* in for a key that has none."""
 
     scope: Scope
-    uid: Uid
+    key: Key
     rules: RuleSet
 
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Replace the rules of *uid* in one step; readers see the old ones or the new ones."""
+    """Replace the rules of *key*; readers see the old ones or the new ones."""
 
     scope: Scope
-    uid: Uid
+    key: Key
     old: RuleSet
     rules: RuleSet
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Take *uid* out."""
+    """Take *key* out."""
 
     scope: Scope
-    uid: Uid
+    key: Key
     old: RuleSet
 
 
 Action: TypeAlias = Create | Swap | Delete
 
-_ActionT = TypeVar("_ActionT", Create, Swap, Delete)
+_KeyT = TypeVar("_KeyT", Uid, UidRange, Everyone)
+_AnyT = TypeVar("_AnyT")
 
 
 class ApplyError(UidtracedError):
@@ -62,8 +81,8 @@ class RuleStore(Protocol):
     def want(self, calls: Iterable[tuple[Abi, Nr]]) -> None:
         """Let exactly *calls* through to the rules."""
 
-    def use_scopes(self, scopes: Iterable[Scope]) -> None:
-        """Look up exactly *scopes*."""
+    def use_scopes(self, scopes: Iterable[tuple[Scope, bool]]) -> None:
+        """Look up exactly *scopes*: uids one by one (False), or blocks (True)."""
 
     def prepare(self, rule_sets: Iterable[RuleSet], revision: int) -> None:
         """Make the inner maps that are missing."""
@@ -71,38 +90,59 @@ class RuleStore(Protocol):
     def put(self, scope: Scope, entries: Mapping[Uid, RuleSet]) -> None:
         """Point each uid to its prepared inner map."""
 
+    def put_blocks(self, scope: Scope, entries: Mapping[Block, RuleSet]) -> None:
+        """Point each block to its prepared inner map."""
+
     def remove(self, scope: Scope, uids: Iterable[Uid]) -> None:
         """Take *uids* out; one that is not in is left so."""
+
+    def remove_blocks(self, scope: Scope, blocks: Iterable[Block]) -> None:
+        """Take *blocks* out; one that is not in is left so."""
 
     def keep_only(self, rule_sets: Iterable[RuleSet]) -> None:
         """Let go of all other inner maps."""
 
 
 def diff(actual: Plan, desired: Plan) -> tuple[Action, ...]:
-    """Return what takes *actual* to *desired*.
-
-    Deletes come first, so that a full map has room; then all goes by scope and uid, so that
-    equal inputs give equal logs.
-    """
-    deletes: list[Action] = []
-    puts: list[Action] = []
+    """Return what takes *actual* to *desired*, by scope, kind and uid: equal inputs, equal logs."""
+    found: list[Action] = []
     for scope in Scope:
-        old = actual.scopes.get(scope, _NOTHING).uids
-        new = desired.scopes.get(scope, _NOTHING).uids
-        deletes += [Delete(scope, uid, old[uid]) for uid in sorted(old.keys() - new.keys())]
-        for uid in sorted(new):
-            if uid not in old:
-                puts.append(Create(scope, uid, new[uid]))
-            elif old[uid] != new[uid]:
-                puts.append(Swap(scope, uid, old[uid], new[uid]))
-    return (*deletes, *puts)
+        old = actual.scopes.get(scope, _NOTHING)
+        new = desired.scopes.get(scope, _NOTHING)
+        found += _diff(scope, old.uids, new.uids)
+        found += _diff(scope, old.ranges, new.ranges)
+        found += _diff(scope, _others(old), _others(new))
+    return tuple(found)
 
 
 _NOTHING = ScopePlan()
 
 
+def _others(plan: ScopePlan) -> Mapping[Everyone, RuleSet]:
+    return {EVERYONE: plan.others} if plan.others else {}
+
+
+def _diff(scope: Scope, old: Mapping[_KeyT, RuleSet], new: Mapping[_KeyT, RuleSet]) -> list[Action]:
+    keys = set(old) | set(new)
+    changed = (key for key in keys if not _same(old.get(key), new.get(key)))
+    found: list[Action] = []
+    for key in sorted(changed):
+        before, after = old.get(key), new.get(key)
+        if before is None:
+            assert after is not None  # noqa: S101  it is in one of them
+            found.append(Create(scope, key, after))
+        elif after is None:
+            found.append(Delete(scope, key, before))
+        else:
+            found.append(Swap(scope, key, before, after))
+    return found
+
+
 def count(actions: Iterable[Action], desired: Plan) -> dict[str, int]:
-    """Return the outer-map entries that were created, swapped and deleted, and those left alone."""
+    """Return how many entries were created, swapped and deleted, and how many left alone.
+
+    An entry is a uid, a range that has rules of its own, or "*".
+    """
     created = swapped = deleted = 0
     for action in actions:
         match action:
@@ -112,59 +152,105 @@ def count(actions: Iterable[Action], desired: Plan) -> dict[str, int]:
                 swapped += 1
             case Delete():
                 deleted += 1
-    entries = sum(len(scope.uids) for scope in desired.scopes.values())
+            case _:
+                assert_never(action)
+    entries = sum(
+        len(scope.uids) + len(scope.ranges) + bool(scope.others)
+        for scope in desired.scopes.values()
+    )
     unchanged = entries - created - swapped
     return {"created": created, "swapped": swapped, "deleted": deleted, "unchanged": unchanged}
 
 
-def apply(
-    actions: tuple[Action, ...], actual: Plan, desired: Plan, store: RuleStore, revision: int
-) -> None:
+def apply(actual: Plan, desired: Plan, store: RuleStore, revision: int) -> None:
     """Make the kernel's *actual* plan the *desired* one, or leave it as it was.
 
     The order keeps every call that both plans log logged throughout: what is new is let through
     before the rules change, what is gone is shut out after. Raises ApplyError.
     """
-    old_sets, new_sets = _rule_sets(actual), _rule_sets(desired)
     try:
-        store.prepare(new_sets, revision)
-        store.want(_calls(old_sets | new_sets))
-        store.use_scopes({*actual.scopes, *desired.scopes})
-        for scope, gone in _by_scope(actions, Delete).items():
-            store.remove(scope, [action.uid for action in gone])
-        for scope, put in _puts(actions).items():
-            store.put(scope, put)
-        if new_sets:
-            store.attach()
-        else:
-            store.detach()
+        _change(actual, desired, store, revision)
     except UidtracedError as error:
-        _put_back(actions, actual, store, error)
-    store.want(_calls(new_sets))
-    store.use_scopes(desired.scopes)
-    store.keep_only(new_sets)
+        _put_back(actual, desired, store, error)
+    _settle(desired, store)
 
 
-def _put_back(
-    actions: tuple[Action, ...], actual: Plan, store: RuleStore, cause: UidtracedError
-) -> None:
-    old_sets = _rule_sets(actual)
+def _change(old: Plan, new: Plan, store: RuleStore, revision: int) -> None:
+    old_sets, new_sets = old.rule_sets(), new.rule_sets()
+    store.prepare(new_sets, revision)
+    store.want(_calls(old_sets | new_sets))
+    store.use_scopes(_in_use(old) | _in_use(new))
+    for scope in Scope:
+        before, after = old.scopes.get(scope, _NOTHING), new.scopes.get(scope, _NOTHING)
+        _change_scope(scope, before, after, store)
+    if any(new_sets):
+        store.attach()
+    else:
+        store.detach()
+
+
+def _change_scope(scope: Scope, old: ScopePlan, new: ScopePlan, store: RuleStore) -> None:
+    """Put in, the most exact first, then take out, the least exact first.
+
+    So a uid that goes from one kind of entry to another has both between, and none ever falls
+    through to an entry that neither plan means for it.
+    """
+    old_blocks, new_blocks = old.blocks(), new.blocks()
+    if put := _missing(new.uids, old.uids):
+        store.put(scope, put)
+    if more := _missing(new_blocks, old_blocks):
+        store.put_blocks(scope, {block: more[block] for block in _by_width(more, widest=False)})
+    if less := [block for block in old_blocks if block not in new_blocks]:
+        store.remove_blocks(scope, _by_width(less, widest=True))
+    if gone := [uid for uid in old.uids if uid not in new.uids]:
+        store.remove(scope, gone)
+
+
+def _by_width(blocks: Iterable[Block], *, widest: bool) -> list[Block]:
+    """Return *blocks* with the widest first, or last."""
+    return sorted(blocks, key=lambda block: block.bits if widest else -block.bits)
+
+
+def _missing(wanted: Mapping[_AnyT, RuleSet], has: Mapping[_AnyT, RuleSet]) -> dict[_AnyT, RuleSet]:
+    return {key: rules for key, rules in wanted.items() if not _same(has.get(key), rules)}
+
+
+def _same(one: RuleSet | None, other: RuleSet | None) -> bool:
+    return one is other or one == other  # most are the same object, and large sets compare slowly
+
+
+def _settle(plan: Plan, store: RuleStore) -> None:
+    """Let go of what *plan* does not need."""
+    store.want(_calls(plan.rule_sets()))
+    store.use_scopes(_in_use(plan))
+    store.keep_only(plan.rule_sets())
+
+
+def _put_back(old: Plan, new: Plan, store: RuleStore, cause: UidtracedError) -> NoReturn:
     try:
-        for scope, new in _by_scope(actions, Create).items():
-            store.remove(scope, [action.uid for action in new])
-        back: dict[Scope, dict[Uid, RuleSet]] = defaultdict(dict)
-        for action in actions:
-            if not isinstance(action, Create):
-                back[action.scope][action.uid] = action.old
-        for scope, entries in back.items():
-            store.put(scope, entries)
-        if old_sets:
+        # all that the old plan has, for it is not known how far the change came
+        for scope in Scope:
+            before, after = old.scopes.get(scope, _NOTHING), new.scopes.get(scope, _NOTHING)
+            changed = _missing(after.uids, before.uids)
+            if back := {
+                uid: rules
+                for uid, rules in before.uids.items()
+                if uid in changed or uid not in after.uids
+            }:
+                store.put(scope, back)
+            old_blocks, new_blocks = before.blocks(), after.blocks()
+            if old_blocks != new_blocks:
+                ordered = _by_width(old_blocks, widest=False)
+                store.put_blocks(scope, {block: old_blocks[block] for block in ordered})
+                added_blocks = [block for block in new_blocks if block not in old_blocks]
+                store.remove_blocks(scope, _by_width(added_blocks, widest=True))
+            if added := [uid for uid in after.uids if uid not in before.uids]:
+                store.remove(scope, added)
+        if any(old.rule_sets()):
             store.attach()
         else:
             store.detach()
-        store.want(_calls(old_sets))
-        store.use_scopes(actual.scopes)
-        store.keep_only(old_sets)
+        _settle(old, store)
     except UidtracedError as second:
         raise ApplyError(
             f"the new policy could not be applied ({cause}), nor the old one be put back "
@@ -175,25 +261,15 @@ def _put_back(
     ) from cause
 
 
-def _rule_sets(plan: Plan) -> set[RuleSet]:
-    return {rules for scope in plan.scopes.values() for rules in scope.uids.values()}
-
-
 def _calls(rule_sets: Iterable[RuleSet]) -> set[tuple[Abi, Nr]]:
     return {(rule.abi, rule.nr) for rules in rule_sets for rule in rules}
 
 
-def _by_scope(actions: Iterable[Action], kind: type[_ActionT]) -> dict[Scope, list[_ActionT]]:
-    found: dict[Scope, list[_ActionT]] = defaultdict(list)
-    for action in actions:
-        if isinstance(action, kind):
-            found[action.scope].append(action)
-    return found
-
-
-def _puts(actions: Iterable[Action]) -> dict[Scope, dict[Uid, RuleSet]]:
-    entries: dict[Scope, dict[Uid, RuleSet]] = defaultdict(dict)
-    for action in actions:
-        if not isinstance(action, Delete):
-            entries[action.scope][action.uid] = action.rules
-    return entries
+def _in_use(plan: Plan) -> set[tuple[Scope, bool]]:
+    """Return the scopes in use, and whether blocks are."""
+    return {
+        (scope, kind)
+        for scope, one in plan.scopes.items()
+        for kind, used in ((False, one.uids), (True, one.ranges or one.others))
+        if used
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import platform
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NewType, TypeAlias
@@ -61,12 +62,22 @@ class Scope(enum.StrEnum):
 
 
 class Flag(enum.IntFlag):
-    """Action bits of an inner map's value (`UIDTRACED_F_*` of bpf/event.h); 0 is off."""
+    """Action bits of an inner map's value (`UIDTRACED_F_*` of bpf/event.h); 0 is off.
+
+    What several rules for one call want together is the union of their bits.
+    """
 
     LOG = 1
+    """Make an event."""
     COUNT = 2
+    """Count the match."""
     EXIT = 4
-    ERRORS = 8
+    """The event has the call's result."""
+    SUCCESS = 8
+    """An event also for calls that succeed; without it (only with EXIT) for failed ones alone."""
+
+
+DEFAULT_FLAGS: Final = Flag.LOG | Flag.SUCCESS
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -75,15 +86,35 @@ class Rule:
 
     abi: Abi
     nr: Nr
-    flags: Flag = Flag.LOG
+    flags: Flag = DEFAULT_FLAGS
     limit: int = 0
+
+    def __add__(self, other: Rule) -> Rule:
+        """Return what two entries of one uid want of the same call: whatever either wants."""
+        if not self.flags & other.flags & Flag.LOG:  # a limit is of those that log
+            limit = self.limit or other.limit
+        else:
+            limit = max(self.limit, other.limit) if self.limit and other.limit else 0
+        return Rule(self.abi, self.nr, self.flags | other.flags, limit)
 
 
 RuleSet: TypeAlias = frozenset[Rule]
 """All rules of one uid; at most one rule for each (abi, nr)."""
 
 
-@dataclass(frozen=True, slots=True)
+@functools.lru_cache(maxsize=4096)
+def add_rules(one: RuleSet, other: RuleSet) -> RuleSet:
+    """Return what two rule sets of one uid want together."""
+    if not other or one == other:
+        return one
+    found = {(rule.abi, rule.nr): rule for rule in one}
+    for rule in other:
+        call = (rule.abi, rule.nr)
+        found[call] = found[call] + rule if call in found else rule
+    return frozenset(found.values())
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class UidRange:
     """Uids from *first* to *last*, both included."""
 
@@ -91,17 +122,61 @@ class UidRange:
     last: Uid
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Block:
+    """The 2**(32 - *bits*) uids whose first *bits* bits are those of *first*."""
+
+    first: Uid
+    bits: int
+
+
+EVERYBODY: Final = Block(Uid(0), 0)
+
+
+def blocks_of(uids: UidRange) -> list[Block]:
+    """Return the fewest blocks that are *uids* exactly; 62 at the most."""
+    found = []
+    first = uids.first
+    while first <= uids.last:
+        size = first & -first or 1 << 32
+        while first + size - 1 > uids.last:
+            size >>= 1
+        found.append(Block(Uid(first), 33 - size.bit_length()))
+        first = Uid(first + size)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class ScopePlan:
     """What one scope wants.
 
-    *uids* holds uids one by one; a uid in it takes nothing from *ranges*, whose rules were
-    already added in. *ranges* do not overlap. *others* is for uids that neither names.
+    A uid has the rules that *uids* holds for it; else those of the range that it is in, of
+    *ranges*, which do not overlap; else *others*. An empty rule set is there to say "nothing"
+    where something less exact would match.
     """
 
     uids: Mapping[Uid, RuleSet] = field(default_factory=dict)
     ranges: Mapping[UidRange, RuleSet] = field(default_factory=dict)
     others: RuleSet = frozenset()
+
+    def rule_sets(self) -> set[RuleSet]:
+        """Return every rule set that is in use, the empty one too where it is."""
+        found = {*self.uids.values(), *self.ranges.values()}
+        return found | {self.others} if self.others else found
+
+    def blocks(self) -> dict[Block, RuleSet]:
+        """Return *ranges* and *others* as the kernel holds them: the longest block matches."""
+        found = {block: rules for uids, rules in self.ranges.items() for block in blocks_of(uids)}
+        return found | {EVERYBODY: self.others} if self.others else found
+
+    def find(self, uid: Uid) -> RuleSet:
+        """Return the rules of *uid*; for tests and for showing, not for speed."""
+        if uid in self.uids:
+            return self.uids[uid]
+        for uids, rules in self.ranges.items():
+            if uids.first <= uid <= uids.last:
+                return rules
+        return self.others
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +184,7 @@ class Plan:
     """The whole matrix of users and calls; a scope that is not in use is not in *scopes*."""
 
     scopes: Mapping[Scope, ScopePlan] = field(default_factory=dict)
+
+    def rule_sets(self) -> set[RuleSet]:
+        """Return every rule set that is in use."""
+        return set().union(*(scope.rule_sets() for scope in self.scopes.values()))

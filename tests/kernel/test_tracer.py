@@ -20,20 +20,33 @@ from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
 from uidtraced.kernel.tracer import Tracer, constants
 from uidtraced.policy import call_name
 from uidtraced.policy.names import numbers
-from uidtraced.rules import NR_MAX, Abi, Flag, Rule, Scope, Uid
+from uidtraced.reconcile import apply
+from uidtraced.rules import (
+    DEFAULT_FLAGS,
+    NR_MAX,
+    Abi,
+    Flag,
+    Plan,
+    Rule,
+    Scope,
+    ScopePlan,
+    Uid,
+    UidRange,
+)
 
 NOBODY = Uid(65_501)
 OTHER = Uid(65_502)
 
 
-def rules(*names: str, flags: Flag = Flag.LOG) -> frozenset[Rule]:
-    return frozenset(Rule(Abi.X86_64, numbers(Abi.X86_64)[name], flags) for name in names)
+def rules(*names: str, flags: Flag = DEFAULT_FLAGS, limit: int = 0) -> frozenset[Rule]:
+    table = numbers(Abi.X86_64)
+    return frozenset(Rule(Abi.X86_64, table[name], flags, limit) for name in names)
 
 
 def put(tracer: Tracer, scope: Scope, uid: Uid, wanted: frozenset[Rule], revision: int = 1) -> None:
     tracer.prepare([wanted], revision)
     tracer.want([(rule.abi, rule.nr) for rule in wanted])
-    tracer.use_scopes([scope])
+    tracer.use_scopes([(scope, False)])
     tracer.put(scope, {uid: wanted})
 
 
@@ -203,6 +216,118 @@ def test_the_journal_is_left_out_by_its_pid(tracer) -> None:
     assert len(drain(tracer)) == 1
 
 
+def enforce(tracer: Tracer, plan: ScopePlan, old: Plan | None = None, revision: int = 1) -> Plan:
+    new = Plan({Scope.REAL: plan} if any(plan.rule_sets()) else {})
+    apply(old or Plan(), new, tracer, revision)
+    return new
+
+
+def test_a_range_holds_for_its_uids_and_a_uid_of_its_own_comes_first(tracer) -> None:
+    wide = UidRange(Uid(65_500), Uid(65_507))
+    plan = ScopePlan({NOBODY: rules("fchdir")}, {wide: rules("chdir")})
+    enforce(tracer, plan)
+    for uid in (65_499, 65_500, NOBODY, 65_507, 65_508):
+        chdir(1, real=uid)
+    assert [one.uid for one in drain(tracer)] == [65_500, 65_507]
+    assert tracer.read_blocks(Scope.REAL) == plan.blocks()
+
+
+def test_others_are_those_whom_nothing_else_names(tracer) -> None:
+    wide = UidRange(Uid(1), Uid(65_500))
+    enforce(tracer, ScopePlan({Uid(0): frozenset()}, {wide: frozenset()}, rules("chdir")))
+    for uid in (0, 1, 65_500, NOBODY, 4_000_000_000):
+        chdir(1, real=uid)
+    assert [one.uid for one in drain(tracer)] == [NOBODY, 4_000_000_000]
+
+
+def test_others_by_login_uid_are_not_those_who_have_none(tracer) -> None:
+    apply(Plan(), Plan({Scope.LOGIN: ScopePlan(others=rules("chdir"))}), tracer, 1)
+    code = "import os; print(open('/proc/self/loginuid').read()); os.chdir('/')"
+    said = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert int(said.stdout) == 2**32 - 1, "this test must run without a login uid"
+    assert drain(tracer) == []
+
+
+def test_a_hundred_thousand_uids_by_range_cost_a_few_blocks(tracer) -> None:
+    plan = ScopePlan({}, {UidRange(Uid(100_000), Uid(200_000)): rules("chdir")})
+    enforce(tracer, plan)
+    chdir(1, real=150_000)
+    assert len(drain(tracer)) == 1
+    assert len(tracer.read_blocks(Scope.REAL)) < 34
+    assert {one["name"] for one in show("map")} >= {"real_blocks", "classes"}
+
+
+LOOP = """
+import os, select, sys
+os.setresuid({uid}, {uid}, {uid})
+calls = 0
+while not select.select([0], [], [], 0.0001)[0]:
+    os.chdir("/")
+    calls += 1
+print(calls)
+"""
+
+
+def test_a_uid_that_moves_between_ranges_and_its_own_entry_misses_nothing() -> None:
+    both, one = rules("chdir", "fchdir"), rules("chdir")
+    wide, narrow = UidRange(Uid(65_000), Uid(65_999)), UidRange(Uid(65_501), Uid(65_600))
+    shapes = [
+        ScopePlan({}, {wide: one}),
+        ScopePlan({NOBODY: both}),
+        ScopePlan({}, {narrow: both}),
+        ScopePlan({}, {wide: one}, both),
+        ScopePlan({}, {}, one),
+        ScopePlan({}, {narrow: one, UidRange(Uid(70_000), Uid(71_000)): both}),
+    ]
+    with Tracer(ring_bytes=2**26) as tracer:
+        old = enforce(tracer, shapes[0])
+        loop = subprocess.Popen(
+            [sys.executable, "-S", "-c", LOOP.format(uid=NOBODY)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        seen = 0
+        for number in range(1, 121):
+            old = enforce(tracer, shapes[number % len(shapes)], old, number + 1)
+            seen += len([one for one in drain(tracer) if one.uid == NOBODY])
+        made = int(loop.communicate("stop\n")[0])
+        seen += len([one for one in drain(tracer) if one.uid == NOBODY])
+        assert tracer.counters()[NOBODY].ring_full == 0
+        assert made > 1000
+        assert seen == made
+
+
+def test_a_limit_lets_a_second_s_worth_through_and_counts_the_rest(tracer) -> None:
+    put(tracer, Scope.REAL, NOBODY, rules("chdir", limit=10))
+    tracer.attach()
+    chdir(500)
+    events = drain(tracer)
+    counters = tracer.counters()[NOBODY]
+    assert 10 <= len(events) < 100  # 10 at once, and 10 more for each second that it took
+    assert counters.matched == 500
+    assert counters.limited == 500 - len(events)
+    assert [one.seq for one in events if one.cpu == events[0].cpu][:5] == [1, 2, 3, 4, 5]
+
+
+def test_a_limit_of_one_user_is_not_another_s(tracer) -> None:
+    enforce(tracer, ScopePlan({NOBODY: rules("chdir", limit=5), OTHER: rules("chdir", limit=5)}))
+    chdir(50)
+    chdir(5, real=OTHER)
+    assert len([one for one in drain(tracer) if one.uid == OTHER]) == 5
+
+
+def test_inner_maps_that_nobody_uses_are_let_go(tracer) -> None:
+    old = enforce(tracer, ScopePlan({}, {UidRange(Uid(5), Uid(9)): rules("chdir")}))
+    for number in range(5):
+        wanted = rules("fchdir", limit=number + 1)
+        old = enforce(tracer, ScopePlan({}, {UidRange(Uid(5), Uid(9)): wanted}), old)
+    names = [one["name"] for one in show("map")]
+    assert names.count("rule_set") <= 2  # the last may still wait for the kernel to free it
+    enforce(tracer, ScopePlan(), old)
+    assert tracer.read_blocks(Scope.REAL) == {}
+
+
 def test_what_is_put_in_is_read_back(tracer) -> None:
     many = {Uid(uid): rules("chdir") for uid in range(1000, 2000)}
     one = rules("openat", "chdir")
@@ -234,7 +359,7 @@ def test_more_uids_than_an_outer_map_holds_is_an_error_that_says_so(tracer) -> N
     wanted = rules("chdir")
     tracer.prepare([wanted], 1)
     with pytest.raises(KernelError, match=r"E2BIG .*the map is full: name fewer uids"):
-        tracer.put(Scope.REAL, {Uid(uid): wanted for uid in range(131_073)})
+        tracer.put(Scope.REAL, {Uid(uid): wanted for uid in range(262_145)})
 
 
 def test_an_error_names_the_call_the_errno_and_the_cure() -> None:

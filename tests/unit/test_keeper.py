@@ -6,26 +6,15 @@ import re
 
 import pytest
 
+from fakes import Users
 from uidtraced.errors import KernelError, PolicyError
 from uidtraced.keeper import Keeper
-from uidtraced.rules import Scope, Uid
+from uidtraced.rules import Scope
 
 
 class Store:
     def __getattr__(self, name):
         return lambda *_: None
-
-
-class Users:
-    known: dict[str, Uid] = {}
-
-    def refresh(self) -> None: ...
-
-    def uid_of(self, name):
-        return self.known.get(name)
-
-    def names(self):
-        return frozenset(self.known)
 
 
 @pytest.fixture
@@ -70,10 +59,10 @@ def test_a_bad_file_at_the_start_is_raised(path) -> None:
 def test_a_user_who_appears_is_traced_without_an_edit(path, monkeypatch) -> None:
     monkeypatch.setattr("uidtraced.keeper._signature", iter([(1,), (1,), (2,)]).__next__)
     path.write_text("version: 1\nusers: {0: [open], carol: [close]}\n")
-    directory = Users()
+    directory = Users({})
     keeper = Keeper(path, Store(), directory)
     assert keeper.start().created == 1
-    directory.known = {"carol": Uid(1005)}
+    directory.users["carol"] = 1005
     assert keeper.look() is None
     assert keeper.look().created == 1
     assert 1005 in keeper.plan.scopes[Scope.REAL].uids
@@ -146,7 +135,7 @@ def test_what_the_kernel_refused_is_tried_again(path, capsys) -> None:
 
 
 def test_many_warnings_are_summed_up(path, capsys) -> None:
-    users = "".join(f"  missing{number}: [open]\n" for number in range(50))
+    users = "".join(f"  missing{number}: [chmod]\n" for number in range(50))
     path.write_text(f"version: 1\nusers:\n{users}")
     Keeper(path, Store(), Users()).start()
     said = capsys.readouterr().out

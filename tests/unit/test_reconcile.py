@@ -7,17 +7,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uidtraced.errors import KernelError
-from uidtraced.reconcile import ApplyError, Create, Delete, Swap, apply, count, diff
-from uidtraced.rules import Abi, Nr, Plan, Rule, RuleSet, Scope, ScopePlan, Uid
+from uidtraced.reconcile import (
+    EVERYONE,
+    ApplyError,
+    Create,
+    Delete,
+    Everyone,
+    Swap,
+    apply,
+    count,
+    diff,
+)
+from uidtraced.rules import (
+    Abi,
+    Block,
+    Nr,
+    Plan,
+    Rule,
+    RuleSet,
+    Scope,
+    ScopePlan,
+    Uid,
+    UidRange,
+    blocks_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-rule_sets = st.frozensets(
-    st.builds(Rule, st.sampled_from(list(Abi)), st.integers(0, 5).map(Nr)), min_size=1, max_size=4
+TOP = 40
+uids = st.integers(0, TOP).map(Uid)
+some_rules = st.frozensets(
+    st.builds(Rule, st.sampled_from(list(Abi)[:2]), st.integers(0, 3).map(Nr)), max_size=3
 )
-scope_plans = st.dictionaries(st.integers(0, 6).map(Uid), rule_sets, min_size=1).map(ScopePlan)
-plans = st.dictionaries(st.sampled_from(list(Scope)), scope_plans).map(Plan)
+rule_sets = some_rules.filter(bool)
+
+
+@st.composite
+def scope_plans(draw) -> ScopePlan:
+    edges = sorted(draw(st.sets(st.integers(0, TOP), max_size=8)))
+    pairs = zip(edges[::2], edges[1::2], strict=False)
+    ranges = {UidRange(Uid(first), Uid(last)): draw(some_rules) for first, last in pairs}
+    single = draw(st.dictionaries(uids, some_rules, max_size=5))
+    others = draw(some_rules)
+    return ScopePlan(single, ranges, others)
+
+
+plans = st.dictionaries(
+    st.sampled_from(list(Scope)), scope_plans().filter(lambda one: any(one.rule_sets()))
+).map(Plan)
 
 
 class Kernel:
@@ -25,13 +63,16 @@ class Kernel:
 
     def __init__(self, fail_at: int = -1) -> None:
         self.maps: dict[Scope, dict[Uid, RuleSet]] = {scope: {} for scope in Scope}
+        self.blocks: dict[Scope, dict[Block, RuleSet]] = {scope: {} for scope in Scope}
         self.wanted: set[tuple[Abi, Nr]] = set()
-        self.scopes: set[Scope] = set()
+        self.scopes: set[tuple[Scope, bool]] = set()
         self.prepared: set[RuleSet] = set()
         self.attached = False
         self.left = fail_at
+        self.watch = lambda: None
 
     def _call(self) -> None:
+        self.watch()
         self.left -= 1
         if self.left == -1:
             raise KernelError("bpf", 12, "no memory")
@@ -46,56 +87,110 @@ class Kernel:
 
     def want(self, calls: Iterable[tuple[Abi, Nr]]) -> None:
         self.wanted = set(calls)
-        in_force = {(r.abi, r.nr) for s in self.scopes for q in self.maps[s].values() for r in q}
-        assert in_force <= self.wanted, "a call in force was shut out"
 
-    def use_scopes(self, scopes: Iterable[Scope]) -> None:
+    def use_scopes(self, scopes: Iterable[tuple[Scope, bool]]) -> None:
         self.scopes = set(scopes)
 
     def prepare(self, rule_sets: Iterable[RuleSet], revision: int) -> None:
         self._call()
         self.prepared |= set(rule_sets)
 
-    def put(self, scope: Scope, entries: Mapping[Uid, RuleSet]) -> None:
-        for number, (uid, rules) in enumerate(entries.items()):
+    def _put(self, held, entries) -> None:
+        for number, (key, rules) in enumerate(entries.items()):
             if number:
                 self._call()  # a batch can fail half-way
             assert rules in self.prepared, "a map that was not complete"
-            self.maps[scope][uid] = rules
+            held[key] = rules
         self._call()
 
+    def put(self, scope: Scope, entries: Mapping[Uid, RuleSet]) -> None:
+        self._put(self.maps[scope], entries)
+
+    def put_blocks(self, scope: Scope, entries: Mapping[Block, RuleSet]) -> None:
+        self._put(self.blocks[scope], entries)
+
+    def _remove(self, held, keys) -> None:
+        for key in keys:
+            held.pop(key, None)
+            self._call()
+
     def remove(self, scope: Scope, uids: Iterable[Uid]) -> None:
-        for uid in uids:
-            self.maps[scope].pop(uid, None)
-        self._call()
+        self._remove(self.maps[scope], uids)
+
+    def remove_blocks(self, scope: Scope, blocks: Iterable[Block]) -> None:
+        self._remove(self.blocks[scope], blocks)
 
     def keep_only(self, rule_sets: Iterable[RuleSet]) -> None:
         self.prepared &= set(rule_sets)
 
-    def holds(self) -> dict[Scope, dict[Uid, RuleSet]]:
-        return {scope: uids for scope, uids in self.maps.items() if uids}
+    def holds(self) -> tuple:
+        return (
+            {scope: uids for scope, uids in self.maps.items() if uids},
+            {scope: blocks for scope, blocks in self.blocks.items() if blocks},
+        )
+
+    def logs(self, scope: Scope, uid: Uid) -> RuleSet:
+        """Return what the BPF program would find for *uid*."""
+        rules = self.maps[scope].get(uid) if (scope, False) in self.scopes else None
+        if rules is None and (scope, True) in self.scopes:
+            blocks = [
+                b for b in self.blocks[scope] if uid >> (32 - b.bits) == b.first >> (32 - b.bits)
+            ]
+            rules = self.blocks[scope][max(blocks, key=lambda b: b.bits)] if blocks else None
+        found = rules or frozenset()
+        return frozenset(rule for rule in found if (rule.abi, rule.nr) in self.wanted)
 
 
-def contents(plan: Plan) -> dict[Scope, dict[Uid, RuleSet]]:
-    return {scope: dict(one.uids) for scope, one in plan.scopes.items()}
+def contents(plan: Plan) -> tuple:
+    scopes = plan.scopes
+    return (
+        {scope: dict(one.uids) for scope, one in scopes.items() if one.uids},
+        {scope: one.blocks() for scope, one in scopes.items() if one.blocks()},
+    )
 
 
 def in_force(plan: Plan, fail_at: int = -1) -> Kernel:
     kernel = Kernel()
-    apply(diff(Plan(), plan), Plan(), plan, kernel, 1)
+    apply(Plan(), plan, kernel, 1)
     kernel.left = fail_at
     return kernel
 
 
+def changed(plan: Plan, actions) -> Plan:
+    """Return *plan* after *actions*, by their own words alone."""
+    scopes = {s: [dict(o.uids), dict(o.ranges), o.others] for s, o in plan.scopes.items()}
+    for action in actions:
+        single, ranges, _ = entry = scopes.setdefault(action.scope, [{}, {}, frozenset()])
+        rules = None if isinstance(action, Delete) else action.rules
+        if isinstance(action.key, Everyone):
+            entry[2] = rules or frozenset()
+            continue
+        held = ranges if isinstance(action.key, UidRange) else single
+        assert (action.key in held) is not isinstance(action, Create)
+        held.pop(action.key, None)
+        if rules is not None:
+            held[action.key] = rules
+    made = {scope: ScopePlan(*parts) for scope, parts in scopes.items()}
+    return Plan({scope: one for scope, one in made.items() if one != ScopePlan()})
+
+
 @given(plans, plans)
-def test_applying_the_difference_gives_the_desired_plan(old, new) -> None:
+def test_the_difference_takes_one_plan_to_the_other(old, new) -> None:
+    assert changed(old, diff(old, new)) == new
+
+
+@given(plans, plans)
+def test_applying_leaves_the_desired_plan_in_the_kernel(old, new) -> None:
     kernel = in_force(old)
-    apply(diff(old, new), old, new, kernel, 2)
+    apply(old, new, kernel, 2)
     assert kernel.holds() == contents(new)
     assert kernel.attached == bool(new.scopes)
-    assert kernel.scopes == set(new.scopes)
-    assert kernel.prepared == {r for s in new.scopes.values() for r in s.uids.values()}
+    assert {scope for scope, _ in kernel.scopes} == set(new.scopes)
+    assert kernel.prepared == new.rule_sets()
     assert kernel.wanted == {(r.abi, r.nr) for rules in kernel.prepared for r in rules}
+    for scope, one in new.scopes.items():
+        for uid in range(TOP + 2):
+            assert kernel.logs(scope, Uid(uid)) == one.find(Uid(uid))
 
 
 @given(plans)
@@ -105,59 +200,78 @@ def test_equal_plans_differ_in_nothing(plan) -> None:
 
 @given(plans, plans)
 def test_the_order_of_entries_does_not_matter(old, new) -> None:
-    turned = Plan(
-        {
-            scope: ScopePlan(dict(reversed(one.uids.items())))
-            for scope, one in reversed(new.scopes.items())
-        }
-    )
-    assert diff(old, new) == diff(old, turned)
+    def turned(one: ScopePlan) -> ScopePlan:
+        return ScopePlan(
+            dict(reversed(one.uids.items())), dict(reversed(one.ranges.items())), one.others
+        )
+
+    other = Plan({scope: turned(one) for scope, one in reversed(new.scopes.items())})
+    assert diff(old, new) == diff(old, other)
 
 
-@given(plans, plans, st.integers(0, 12))
+@given(plans, plans, st.integers(0, 25))
 def test_an_apply_that_fails_anywhere_leaves_what_was(old, new, fail_at) -> None:
     kernel = in_force(old, fail_at)
     try:
-        apply(diff(old, new), old, new, kernel, 2)
+        apply(old, new, kernel, 2)
     except ApplyError as error:
         assert str(error) == (
             "the new policy could not be applied, what was in force is in force again: no memory"
         )
         assert kernel.holds() == contents(old)
         assert kernel.attached == bool(old.scopes)
-        assert kernel.prepared == {r for s in old.scopes.values() for r in s.uids.values()}
+        assert kernel.prepared == old.rule_sets()
     else:
         assert kernel.holds() == contents(new)
 
 
 @given(plans, plans)
-def test_a_user_in_both_plans_is_never_without_rules(old, new) -> None:
+def test_at_every_moment_a_uid_has_its_old_rules_or_its_new_ones(old, new) -> None:
     kernel = in_force(old)
-    held = {(s, uid) for s, one in old.scopes.items() for uid in one.uids}
-    stay = held & {(s, uid) for s, one in new.scopes.items() for uid in one.uids}
-    remove = kernel.remove
+    nothing = ScopePlan()
+    right = {
+        (scope, uid): {plan.scopes.get(scope, nothing).find(Uid(uid)) for plan in (old, new)}
+        for scope in Scope
+        for uid in range(TOP + 2)
+    }
 
-    def watched(scope: Scope, uids: Iterable[Uid]) -> None:
-        uids = list(uids)
-        assert not stay & {(scope, uid) for uid in uids}
-        remove(scope, uids)
+    def watch() -> None:
+        for (scope, uid), either in right.items():
+            assert kernel.logs(scope, Uid(uid)) in either, f"{scope} {uid}"
 
-    kernel.remove = watched
-    apply(diff(old, new), old, new, kernel, 2)
+    kernel.watch = watch
+    apply(old, new, kernel, 2)
 
 
-def test_counts_are_of_outer_map_entries() -> None:
+@given(st.integers(0, 2**32 - 2), st.integers(0, 2**32 - 2))
+def test_blocks_are_just_the_range(one, other) -> None:
+    first, last = sorted((one, other))
+    blocks = blocks_of(UidRange(Uid(first), Uid(last)))
+    assert len(blocks) <= 62
+    at = first
+    for block in blocks:
+        assert block.first == at
+        assert block.first % (1 << (32 - block.bits)) == 0
+        at += 1 << (32 - block.bits)
+    assert at == last + 1
+
+
+def test_counts_are_of_entries() -> None:
     one, two = frozenset({Rule(Abi.X86_64, Nr(1))}), frozenset({Rule(Abi.X86_64, Nr(2))})
-    old = Plan({Scope.REAL: ScopePlan({Uid(1): one, Uid(2): one, Uid(3): one})})
-    new = Plan({Scope.REAL: ScopePlan({Uid(2): two, Uid(3): one, Uid(4): one, Uid(5): one})})
+    wide = UidRange(Uid(100), Uid(199))
+    old = Plan({Scope.REAL: ScopePlan({Uid(1): one, Uid(2): one, Uid(3): one}, {}, one)})
+    new = Plan({Scope.REAL: ScopePlan({Uid(2): two, Uid(3): one, Uid(4): one}, {wide: two}, one)})
     actions = diff(old, new)
     assert actions == (
         Delete(Scope.REAL, Uid(1), one),
         Swap(Scope.REAL, Uid(2), one, two),
         Create(Scope.REAL, Uid(4), one),
-        Create(Scope.REAL, Uid(5), one),
+        Create(Scope.REAL, wide, two),
     )
-    assert count(actions, new) == {"created": 2, "swapped": 1, "deleted": 1, "unchanged": 1}
+    assert count(actions, new) == {"created": 2, "swapped": 1, "deleted": 1, "unchanged": 2}
+    assert diff(new, Plan({Scope.REAL: ScopePlan(new.scopes[Scope.REAL].uids)}))[1:] == (
+        Delete(Scope.REAL, EVERYONE, one),
+    )
 
 
 def test_where_neither_plan_can_be_applied_it_says_so() -> None:
@@ -169,4 +283,4 @@ def test_where_neither_plan_can_be_applied_it_says_so() -> None:
 
     kernel.put = fails
     with pytest.raises(ApplyError, match=r"nor the old one be put back \(still no memory\)"):
-        apply(diff(plan, Plan()), plan, Plan(), kernel, 2)
+        apply(plan, Plan(), kernel, 2)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uidtraced.rules import RuleSet
 
 _CALL = struct.Struct("=HH")  # struct call of bpf/event.h: nr, abi
-_RULE = struct.Struct("=II")  # struct rule: action, revision
+_RULE = struct.Struct("=III")  # struct rule: action, revision, limit
 
 
 def create_inner_map(rules: RuleSet, revision: int) -> MapFd:
@@ -28,7 +28,7 @@ def create_inner_map(rules: RuleSet, revision: int) -> MapFd:
     try:
         ordered = sorted(rules)
         keys = b"".join(_CALL.pack(rule.nr, rule.abi) for rule in ordered)
-        values = b"".join(_RULE.pack(rule.flags, revision) for rule in ordered)
+        values = b"".join(_RULE.pack(rule.flags, revision, rule.limit) for rule in ordered)
         if ordered:
             inner.update_batch(keys, values, len(ordered))
         inner.freeze()
@@ -54,12 +54,9 @@ class InnerMaps:
             inner = self._maps[rules] = create_inner_map(rules, revision)
         return inner
 
-    def find(self, map_id: int) -> RuleSet | None:
-        """Return what the map with the kernel's *map_id* holds, if it is one of ours."""
-        for rules, inner in self._maps.items():
-            if inner.id == map_id:
-                return rules
-        return None
+    def by_id(self) -> dict[int, RuleSet]:
+        """Return what each of the maps holds, by the kernel's id of the map."""
+        return {inner.id: rules for rules, inner in self._maps.items()}
 
     def keep_only(self, used: Iterable[RuleSet]) -> None:
         """Close every other map: the kernel frees it once no task can be reading it."""

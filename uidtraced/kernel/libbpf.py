@@ -14,7 +14,7 @@ from uidtraced.errors import KernelError, PermissionDeniedError, UnsupportedErro
 from uidtraced.kernel._bpf import ffi, lib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "ENOTSUPP",
@@ -162,9 +162,21 @@ class MapFd:
         """Put one pair in (*flags*: BPF_ANY)."""
         check("bpf_map_update_elem", lib.bpf_map_update_elem(self.fd, key, value, flags))
 
-    def delete(self, key: bytes) -> None:
+    def delete(self, key: bytes, *, missing_ok: bool = False) -> None:
         """Take one key out."""
-        check("bpf_map_delete_elem", lib.bpf_map_delete_elem(self.fd, key))
+        result = lib.bpf_map_delete_elem(self.fd, key)
+        if not (missing_ok and result == -errno.ENOENT):
+            check("bpf_map_delete_elem", result)
+
+    def delete_all(self, keys: Sequence[bytes]) -> None:
+        """Take *keys* out, at once where the kernel can; one that is not in is left so."""
+        try:
+            self.delete_batch(b"".join(keys), len(keys))
+        except (UnsupportedError, KernelError) as error:
+            if isinstance(error, KernelError) and error.errno != errno.ENOENT:
+                raise
+            for key in keys:
+                self.delete(key, missing_ok=True)
 
     def lookup(self, key: bytes, size: int) -> bytes | None:
         """Return the value of *key* (*size* bytes; of a map of maps, the inner map's id)."""
@@ -186,6 +198,13 @@ class MapFd:
             found = bytes(ffi.buffer(following, size))
             yield found
             key = found
+
+    def items(self, key_size: int, value_size: int) -> Iterable[tuple[bytes, bytes]]:
+        """Yield every pair; as `keys`."""
+        for key in list(self.keys(key_size)):
+            value = self.lookup(key, value_size)
+            if value is not None:
+                yield key, value
 
     def freeze(self) -> None:
         """Let user space write to it no more, this process included."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.resources
 import mmap
 import os
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from uidtraced.errors import KernelError, UnsupportedError
+from uidtraced.errors import UnsupportedError
 from uidtraced.kernel.inner import InnerMaps
 from uidtraced.kernel.libbpf import (
     MapFd,
@@ -23,12 +22,13 @@ from uidtraced.kernel.libbpf import (
     start_log,
 )
 from uidtraced.kernel.ring import RingReader
-from uidtraced.rules import Abi, Flag, Nr, RuleSet, Scope, Uid
+from uidtraced.rules import Abi, Block, Flag, Nr, RuleSet, Scope, Uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _KEY: Final = struct.Struct("=I")
+_BLOCK: Final = struct.Struct("=I4s")  # struct block of bpf/event.h
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _NO_UID: Final = _KEY.pack(2**32 - 1)
 
@@ -70,15 +70,19 @@ class Tracer:
         """Whether the kernel takes many changes of an outer map at once (from 5.19)."""
         self._inner = InnerMaps()
         self._outer: dict[Scope, MapFd] = {}
+        self._blocks: dict[Scope, MapFd] = {}
+        self._in_classes: set[int] = set()
         self._object = _open_object()
         try:
             ring = self._map("events")
             check("bpf_map__set_max_entries", lib.bpf_map__set_max_entries(ring, ring_bytes))
             check("bpf_object__load", lib.bpf_object__load(self._object))
             for scope in Scope:
-                self._outer[scope] = MapFd.duplicate(lib.bpf_map__fd(self._map(scope.value)))
+                self._outer[scope] = self._map_fd(scope.value)
+                self._blocks[scope] = self._map_fd(f"{scope.value}_blocks")
+            self._classes = self._map_fd("classes")
             self._control_memory, self._control = self._map_control()
-            self._counts = MapFd.duplicate(lib.bpf_map__fd(self._map("counts")))
+            self._counts = self._map_fd("counts")
             self._cpus = check("libbpf_num_possible_cpus", lib.libbpf_num_possible_cpus())
             self._counts.update(_NO_UID, bytes(ffi.sizeof("struct counters") * self._cpus))
             self._identify()
@@ -91,6 +95,9 @@ class Tracer:
         call = f"bpf_object__find_map_by_name({name})"
         found = lib.bpf_object__find_map_by_name(self._object, name.encode())
         return check_pointer(call, found)
+
+    def _map_fd(self, name: str) -> MapFd:
+        return MapFd.duplicate(lib.bpf_map__fd(self._map(name)))
 
     def _map_control(self) -> tuple[mmap.mmap, Any]:
         size = ffi.sizeof("struct control")
@@ -133,11 +140,15 @@ class Tracer:
             if self._control.wanted[number] != mask:
                 self._control.wanted[number] = mask
 
-    def use_scopes(self, scopes: Iterable[Scope]) -> None:
-        """Look up exactly *scopes*."""
-        bits = 0
-        for scope in scopes:
+    def use_scopes(self, scopes: Iterable[tuple[Scope, bool]]) -> None:
+        """Look up exactly *scopes*: uids one by one (False), or blocks (True)."""
+        bits = blocks = 0
+        for scope, by_block in scopes:
             bits |= _SCOPE_BIT[scope]
+            if by_block:
+                blocks |= _SCOPE_BIT[scope]
+        # of the two the program reads this one last
+        self._control.blocks = blocks
         self._control.scopes = bits
 
     def prepare(self, rule_sets: Iterable[RuleSet], revision: int) -> None:
@@ -159,33 +170,51 @@ class Tracer:
 
     def remove(self, scope: Scope, uids: Iterable[Uid]) -> None:
         """Take *uids* out of the outer map; one that is not in it is left so."""
-        keys = [_KEY.pack(uid) for uid in uids]
-        outer = self._outer[scope]
-        try:
-            outer.delete_batch(b"".join(keys), len(keys))
-        except (UnsupportedError, KernelError) as error:
-            if isinstance(error, KernelError) and error.errno != errno.ENOENT:
-                raise
-            for key in keys:
-                try:
-                    outer.delete(key)
-                except KernelError as absent:
-                    if absent.errno != errno.ENOENT:
-                        raise
+        self._outer[scope].delete_all([_KEY.pack(uid) for uid in uids])
+
+    def put_blocks(self, scope: Scope, entries: Mapping[Block, RuleSet]) -> None:
+        """Point each block to its prepared inner map: each block's change is one step."""
+        wanted = {rules: self._inner.get(rules, 0) for rules in set(entries.values())}
+        for inner in wanted.values():
+            if inner.id not in self._in_classes:
+                self._classes.update(_KEY.pack(inner.id), _KEY.pack(inner.fd))
+                self._in_classes.add(inner.id)
+        for block, rules in entries.items():
+            self._blocks[scope].update(_block(block), _KEY.pack(wanted[rules].id))
+
+    def remove_blocks(self, scope: Scope, blocks: Iterable[Block]) -> None:
+        """Take *blocks* out; one that is not in is left so."""
+        self._blocks[scope].delete_all([_block(block) for block in blocks])
 
     def keep_only(self, rule_sets: Iterable[RuleSet]) -> None:
         """Close the inner maps of all other rule sets."""
-        self._inner.keep_only(rule_sets)
+        keep = set(rule_sets)
+        gone = {number: rules for number, rules in self._inner.by_id().items() if rules not in keep}
+        if classes := [number for number in gone if number in self._in_classes]:
+            # A task may have read a class that no block has any more, and be about to look it up.
+            # A change of a map of maps waits until no such task is left (synchronize_rcu in
+            # maybe_wait_bpf_programs, kernel/bpf/syscall.c), also one that changes nothing.
+            last = classes[-1]
+            fd = self._inner.get(gone[last], 0).fd
+            self._classes.update(_KEY.pack(last), _KEY.pack(fd))
+            self._classes.delete_all([_KEY.pack(number) for number in classes])
+            self._in_classes.difference_update(classes)
+        self._inner.keep_only(keep)
 
     def read(self, scope: Scope) -> dict[Uid, RuleSet | None]:
         """Return what the kernel's outer map holds; None for an inner map that is not ours."""
-        outer = self._outer[scope]
-        found: dict[Uid, RuleSet | None] = {}
-        for key in list(outer.keys(_KEY.size)):
-            value = outer.lookup(key, _KEY.size)
-            if value is not None:
-                found[Uid(_KEY.unpack(key)[0])] = self._inner.find(_KEY.unpack(value)[0])
-        return found
+        known = self._inner.by_id()
+        found = self._outer[scope].items(_KEY.size, _KEY.size)
+        return {Uid(_KEY.unpack(key)[0]): known.get(_KEY.unpack(value)[0]) for key, value in found}
+
+    def read_blocks(self, scope: Scope) -> dict[Block, RuleSet | None]:
+        """Return what the kernel holds for blocks; None for an inner map that is not ours."""
+        known = self._inner.by_id()
+        found = self._blocks[scope].items(_BLOCK.size, _KEY.size)
+        return {
+            Block(Uid(first), bits): known.get(_KEY.unpack(value)[0])
+            for (bits, first), value in ((_unpack_block(key), value) for key, value in found)
+        }
 
     def exclude_journal(self, pid: int) -> None:
         """Never log the process *pid* (of this pid namespace); 0 for none."""
@@ -212,8 +241,10 @@ class Tracer:
             lib.bpf_link__destroy(link)
         if (ring := getattr(self, "ring", None)) is not None:
             ring.close()
-        for outer in self._outer.values():
-            outer.close()
+        for one in (*self._outer.values(), *self._blocks.values()):
+            one.close()
+        if (classes := getattr(self, "_classes", None)) is not None:
+            classes.close()
         if (memory := getattr(self, "_control_memory", None)) is not None and not memory.closed:
             ffi.release(self._control)
             memory.close()  # it has a duplicate of the fd
@@ -236,6 +267,15 @@ _SCOPE_BIT: Final[Mapping[Scope, int]] = {
     Scope.EFFECTIVE: lib.UIDTRACED_S_EFFECTIVE,
     Scope.LOGIN: lib.UIDTRACED_S_LOGIN,
 }
+
+
+def _block(block: Block) -> bytes:
+    return _BLOCK.pack(block.bits, block.first.to_bytes(4, "big"))
+
+
+def _unpack_block(key: bytes) -> tuple[int, int]:
+    bits, first = _BLOCK.unpack(key)
+    return bits, int.from_bytes(first, "big")
 
 
 def _open_object() -> Any:

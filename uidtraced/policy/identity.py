@@ -1,66 +1,104 @@
-"""Users and groups of this machine, through the name service."""
+"""Users and groups of this machine, through its name service (nsswitch.conf)."""
 
 from __future__ import annotations
 
+import grp
 import pwd
-from typing import Final, Protocol
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from uidtraced.rules import Uid
 
-_ONE_BY_ONE: Final = 32
-"""So many names are asked for singly; then all are listed.
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-Each question reads /etc/passwd from its start: for 10,000 names of 10,000 that is 4 s, one list
-of all is 10 ms. A directory may have far more users than it cares to list, so few names do not
-ask for that.
-"""
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that a policy uses, to be looked up together."""
+
+    users: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """Who the names of a policy stand for now.
+
+    A name that nobody has is not in it. *stale* are names for which there was no answer in time:
+    what is here for them, if anything, is the last good answer.
+    """
+
+    users: Mapping[str, Uid] = field(default_factory=dict)
+    groups: Mapping[str, frozenset[Uid]] = field(default_factory=dict)
+    stale: frozenset[str] = frozenset()
 
 
 class Directory(Protocol):
     """Who has which uid."""
 
-    def refresh(self) -> None:
-        """Forget earlier answers: users may have come, changed or gone."""
+    def resolve(self, names: Names) -> Identities:
+        """Return who *names* stand for."""
 
-    def uid_of(self, name: str) -> Uid | None:
-        """Return the uid of the user *name*; None where there is none."""
-
-    def names(self) -> frozenset[str]:
+    def known(self) -> Names:
         """Return names that can be listed, to suggest one; not all need be."""
 
 
 class SystemDirectory:
-    """The machine's own name service (nsswitch.conf); what it lists is kept until `refresh`."""
+    """The machine's own name service, asked anew each time; may take as long as that takes."""
 
-    def __init__(self) -> None:
-        self._asked = 0
-        self._listed: dict[str, Uid] | None = None
+    def resolve(self, names: Names) -> Identities:
+        """Return who *names* stand for."""
+        # one list instead of a search for each: a search reads the file from its start
+        listed = {} if not names.groups and len(names.users) < _FEW else _users()
+        users = {}
+        for name in names.users:
+            uid = listed[name][0] if name in listed else _uid_of(name)
+            if uid is not None:
+                users[name] = uid
+        return Identities(users, _members(names.groups, listed))
 
-    def refresh(self) -> None:
-        """Ask anew from now on."""
-        self._asked = 0
-        self._listed = None
-
-    def uid_of(self, name: str) -> Uid | None:
-        """Return the uid of the user *name*; None where there is none."""
-        self._asked += 1
-        if self._asked > _ONE_BY_ONE and (uid := self._list().get(name)) is not None:
-            return uid
-        try:  # not every directory lists its users
-            return Uid(pwd.getpwnam(name).pw_uid)
-        except KeyError:
-            return None
-
-    def names(self) -> frozenset[str]:
+    def known(self) -> Names:
         """Return the names that the name service lists."""
-        return frozenset(self._list())
+        groups = frozenset(entry.gr_name for entry in grp.getgrall())
+        return Names(frozenset(_users()), groups)
 
-    def _list(self) -> dict[str, Uid]:
-        if self._listed is None:
-            self._listed = {}
-            for entry in pwd.getpwall():  # the first of a name counts, as for getpwnam
-                self._listed.setdefault(entry.pw_name, Uid(entry.pw_uid))
-        return self._listed
+
+_FEW = 8
+
+
+def _users() -> dict[str, tuple[Uid, int]]:
+    """Return uid and primary group by name; of two with one name the first counts, as in libc."""
+    return {one.pw_name: (Uid(one.pw_uid), one.pw_gid) for one in reversed(pwd.getpwall())}
+
+
+def _members(
+    groups: frozenset[str], listed: Mapping[str, tuple[Uid, int]]
+) -> dict[str, frozenset[Uid]]:
+    primary: dict[int, set[Uid]] = defaultdict(set)
+    for uid, gid in listed.values():
+        primary[gid].add(uid)
+    found = {}
+    for name in groups:
+        try:
+            entry = grp.getgrnam(name)
+        except KeyError:
+            continue
+        uids = set(primary[entry.gr_gid])
+        for member in entry.gr_mem:
+            known = listed[member][0] if member in listed else _uid_of(member)
+            if known is not None:
+                uids.add(known)
+        found[name] = frozenset(uids)
+    return found
+
+
+def _uid_of(name: str) -> Uid | None:
+    try:
+        return Uid(pwd.getpwnam(name).pw_uid)
+    except (KeyError, UnicodeEncodeError):
+        return None
 
 
 def name_of(uid: Uid) -> str | None:

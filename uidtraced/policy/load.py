@@ -10,12 +10,15 @@ from pydantic import ValidationError
 from uidtraced.errors import PolicyError, Problem
 from uidtraced.policy.document import Document, Path, Position, parse
 from uidtraced.policy.model import Entry, Policy
-from uidtraced.policy.names import nearest
+from uidtraced.policy.names import advice, nearest
 from uidtraced.policy.source import Source, read_source
+from uidtraced.policy.who import parse_who
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Mapping
+
+    from uidtraced.policy.who import Who
 
 _HINTS: Final = 100
 """So many errors get the nearest right word, which takes about 1 ms each."""
@@ -23,11 +26,16 @@ _HINTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid policy, the file that it came from, and where its entries stand."""
+    """A valid policy, the file that it came from, and where the key of each entry stands."""
 
     policy: Policy
     source: Source
-    key_positions: Mapping[Path, Position]
+    where: Mapping[Who, Position]
+
+    def problem(self, who: Who, message: str) -> Problem:
+        """Return a problem with the entry of *who*."""
+        at = self.where[who]
+        return Problem(at.line, at.column, message, self.source.path)
 
 
 def load(path: pathlib.Path) -> Loaded:
@@ -38,16 +46,18 @@ def load(path: pathlib.Path) -> Loaded:
 def load_source(source: Source) -> Loaded:
     """Parse and validate *source*. Raises PolicyError with all that is wrong."""
     document = parse(source)
-    value = document.value
-    if isinstance(value, dict) and value.get("users", {}) is None:
-        value = {**value, "users": {}}  # "users:" and nothing after it
     try:
-        policy = Policy.model_validate(value)
+        policy = Policy.model_validate(document.value)
     except ValidationError as error:
         raise PolicyError(_problems(error, document, source.path)) from error
     if document.problems:
         raise PolicyError(document.problems)
-    return Loaded(policy, source, document.key_positions)
+    where = {
+        parse_who(path[1]): position
+        for path, position in document.key_positions.items()
+        if len(path) == 2 and path[0] == "users"  # noqa: PLR2004  a key of users
+    }
+    return Loaded(policy, source, where)
 
 
 def _problems(error: ValidationError, document: Document, path: str) -> list[Problem]:
@@ -81,14 +91,13 @@ def _words(error: Any, with_hint: bool) -> str:  # noqa: FBT001
         case "refused":
             return str(error["msg"])
         case "unknown_word":
-            hint = nearest(context["word"], context["known"]) if with_hint else None
-            advice = f'did you mean "{hint}"?' if hint else "see man 2 syscalls"
-            return f"{context['text']}; {advice}"
+            known = context["known"] if with_hint else frozenset()
+            return f"{context['text']}; {advice(context['word'], known)}"
         case "extra_forbidden":
             known = frozenset((Entry if len(loc) > 1 else Policy).model_fields)
             hint = nearest(str(loc[-1]), known)
-            advice = f'did you mean "{hint}"?' if hint else f"known are {', '.join(sorted(known))}"
-            return f'unknown key "{loc[-1]}"; {advice}'
+            other = f'did you mean "{hint}"?' if hint else f"known are {', '.join(sorted(known))}"
+            return f'unknown key "{loc[-1]}"; {other}'
         case "missing":
             what = {"version": "version: 1"}.get(str(loc[-1]), f"{loc[-1]}:")
             return f"{what} is missing"

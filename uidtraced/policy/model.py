@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from uidtraced.policy.names import Selector, UnknownWordError, parse_selector
-from uidtraced.rules import UID_MAX, Scope, Uid
+from uidtraced.policy.who import Who, parse_who
+from uidtraced.rules import DEFAULT_FLAGS, Flag, Scope
 
-_USER_NAME: Final = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@-]*\$?")
-"""What shadow-utils and the usual directories allow; not all digits, which is a uid."""
+LIMIT_MAX: Final = 1_000_000
+"""Events per second; a kernel makes not many more on one cpu."""
 
-Who: TypeAlias = Uid | str
-"""The key of an entry: a uid, or a user's name."""
+_LIMIT: Final = re.compile(r"([1-9][0-9]{0,6})/s", re.ASCII)
 
 
 def _told(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -32,31 +42,13 @@ def _told(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
                 {"text": str(error), "word": error.word, "known": error.known},
             ) from error
         except ValueError as error:
-            raise PydanticCustomError("refused", "{text}", {"text": str(error)}) from error
+            raise _refused(str(error)) from error
 
     return validate
 
 
-def _parse_who(value: Any) -> Who:
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
-        if value != str(int(value[:20])):
-            raise ValueError(f'"{value}": write the uid without leading zeros')
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not 0 <= value <= UID_MAX:
-            raise ValueError(f"{value} is no uid; uids are 0 to {UID_MAX}")
-        return Uid(value)
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r} names no user; write a user's name or uid")  # noqa: TRY004
-    for form, what in _LATER.items():
-        if re.fullmatch(form, value):
-            raise ValueError(f'"{value}": {what} not supported yet; name the users one by one')
-    if not _USER_NAME.fullmatch(value):
-        raise ValueError(f'"{value}" is no user name; write a user\'s name or uid')
-    return value
-
-
-_LATER: Final = {r"\*": '"*" is', r"@.*": "groups are", r"\d+-\d+": "ranges are"}
+def _refused(text: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{text}", {"text": text})
 
 
 def _parse_selector(value: Any) -> Selector:
@@ -71,25 +63,68 @@ _KINDS: Final[Mapping[type, str]] = {list: "list", dict: "mapping", bool: "truth
 
 def _as_tuple(value: Any) -> Any:
     if value is None:
-        raise PydanticCustomError("refused", "no calls are named; to log none write []")
+        raise _refused("no calls are named; to log none write []")
     if not isinstance(value, list):
-        raise PydanticCustomError("refused", "a list of system calls is wanted, such as [openat]")
+        raise _refused("a list of system calls is wanted, such as [openat]")
     return tuple(value)
+
+
+def _parse_limit(value: Any) -> int:
+    found = _LIMIT.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found[1]) > LIMIT_MAX:
+        shown = f'"{value}"' if isinstance(value, str) else value
+        raise ValueError(
+            f"{shown} is no limit; write events per second, such as 100/s, up to {LIMIT_MAX}/s"
+        )
+    return int(found[1])
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+Calls = Annotated[
+    tuple[
+        Annotated[
+            Selector,
+            PlainValidator(_told(_parse_selector)),
+            WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}),
+        ],
+        ...,
+    ],
+    BeforeValidator(_as_tuple),
+]
+
+
 class Entry(_Model):
     """What to log for one key under ``users``."""
 
-    syscalls: Annotated[
-        tuple[Annotated[Selector, PlainValidator(_told(_parse_selector))], ...],
-        BeforeValidator(_as_tuple),
-    ]
-    match: Scope = Field(default=Scope.REAL, strict=False)
-    at: Literal["enter"] = "enter"
+    syscalls: Calls = Field(
+        description="System calls to log: NAME, NUMBER, ABI:NAME or @SET; !WORD takes away."
+    )
+    match: Scope = Field(
+        default=Scope.REAL,
+        strict=False,
+        description="Which uid of the caller counts: real, effective, or audit's login uid.",
+    )
+    mode: Literal["log", "count"] = Field(
+        default="log", description="log: an event for each call; count: counters alone."
+    )
+    at: Literal["enter", "exit"] = Field(
+        default="enter",
+        description="enter: an event as the call begins; exit: as it ends, with its result.",
+    )
+    only: Literal["errors"] | None = Field(
+        default=None, description="With at: exit, errors logs only calls that failed."
+    )
+    limit: Annotated[
+        int | None,
+        PlainValidator(_told(_parse_limit)),
+        WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*/s$"}),
+    ] = Field(
+        default=None,
+        description="Most events per second and uid, such as 100/s; the rest is counted.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -98,11 +133,38 @@ class Entry(_Model):
             return value
         return {"syscalls": value}
 
+    @field_validator("at", "only", "limit")
+    @classmethod
+    def _fits(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what has no meaning beside the fields before it."""
+        if value is None or value == "enter":
+            return value
+        if info.data.get("mode") == "count":
+            raise _refused(f"{info.field_name} has no meaning with mode: count; leave one out")
+        if info.field_name == "only" and info.data.get("at") == "enter":
+            raise _refused("only: errors needs the result; add at: exit")
+        return value
+
+    @property
+    def flags(self) -> Flag:
+        """The action bits of the entry's rules."""
+        if self.mode == "count":
+            return Flag.COUNT
+        if self.at == "enter":
+            return DEFAULT_FLAGS
+        return Flag.LOG | Flag.EXIT | (Flag(0) if self.only else Flag.SUCCESS)
+
 
 class Policy(_Model):
     """A whole policy file."""
 
-    version: Literal[1]
-    users: Mapping[Annotated[Who, PlainValidator(_told(_parse_who))], Entry] = Field(
-        default_factory=dict
+    version: Literal[1] = Field(description="The version of this format.")
+    users: Mapping[Annotated[Who, PlainValidator(_told(parse_who))], Entry] = Field(
+        default_factory=dict,
+        description="Who is traced: a name, a uid, a range, a @group, or * for all others.",
     )
+
+    @field_validator("users", mode="before")
+    @classmethod
+    def _nobody(cls, value: Any) -> Any:
+        return {} if value is None else value  # "users:" and nothing after it

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib.resources
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from system_calls import syscalls
 
+from uidtraced.policy.sets import ALL, call_sets, elsewhere
 from uidtraced.rules import NR_MAX, Abi, Nr, machine_abis
 
 if TYPE_CHECKING:
@@ -17,13 +20,26 @@ if TYPE_CHECKING:
 
 _X32_BIT: Final = 0x40000000  # __X32_SYSCALL_BIT, arch/x86/include/uapi/asm/unistd.h
 _WORD: Final = re.compile(r"(?P<no>!?)(?:(?P<abi>[a-z0-9_]+):)?(?P<name>@?[a-z0-9_-]+)")
+_PREFIX: Final = re.compile(r"\s*!?\s*(?:[a-z0-9_]+:)?")
+_MAX_DIGITS: Final = 20
 
 
 @functools.cache
 def numbers(abi: Abi) -> Mapping[str, Nr]:
-    """Return the numbers of *abi*'s system calls by name, without the x32 bit."""
+    """Return the numbers of *abi*'s system calls by name, without the x32 bit.
+
+    Calls that kernels no longer have are among them: programs can still try them.
+    """
     table = syscalls().load_arch_table(abi.label)
-    return {name: Nr(nr & ~_X32_BIT) for name, nr in table.items()}
+    return {name: Nr(nr & ~_X32_BIT) for name, nr in {**_retired()[abi.label], **table}.items()}
+
+
+@functools.cache
+def _retired() -> Mapping[str, Mapping[str, int]]:
+    """Return by ABI what the table lacks and the kernel's headers keep (gen-syscall-sets)."""
+    file = importlib.resources.files("uidtraced.policy") / "retired.json"
+    found: Mapping[str, Mapping[str, int]] = json.loads(file.read_text("utf-8"))
+    return found
 
 
 @functools.cache
@@ -53,43 +69,76 @@ class Selector:
     excludes: bool = False
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=16384)
 def parse_selector(word: str | int, abis: tuple[Abi, ...] | None = None) -> Selector:
-    """Return what *word* (``openat``, ``i386:execve``, ``!close``, 321) selects on *abis*.
+    """Return what *word* (``openat``, ``i386:execve``, ``@process``, ``!close``, 321) selects.
 
-    A bare name is that call in every ABI that has it. A number is one of the native ABI unless
-    an ABI stands before it. *abis* are by default this machine's. ValueError says what is wrong
-    and what would be right.
+    A bare name or set is that of every ABI of *abis*, by default this machine's, where the ABI
+    has the call. A number is one of the native ABI unless an ABI stands before it. ValueError
+    says what is wrong and what would be right.
     """
     abis = machine_abis() if abis is None else abis
     if isinstance(word, int):
         return Selector(frozenset({(abis[0], _number(word))}))
     match = _WORD.fullmatch(word)
     if match is None:
-        raise _unknown(word, word.strip().lower(), abis)
+        raise unknown_call(word, word, abis)
     excludes = bool(match["no"])
     among = abis if match["abi"] is None else (_abi(match["abi"], abis),)
     name = match["name"]
     if name.startswith("@"):
-        raise ValueError(f'"{word}": sets are not supported yet; name the calls one by one')
+        return Selector(_set(word, name, among), excludes)
     if name.isdecimal():
-        return Selector(frozenset({(among[0], _number(int(name)))}), excludes)
-    calls = frozenset((abi, numbers(abi)[name]) for abi in among if name in numbers(abi))
+        return Selector(frozenset({(among[0], _number(name))}), excludes)
+    calls = {(abi, numbers(abi)[name]) for abi in among if name in numbers(abi)}
     if not calls:
-        raise _unknown(word, name, among)
-    return Selector(calls, excludes)
+        raise unknown_call(word, name, among)
+    traceable = frozenset((abi, nr) for abi, nr in calls if nr < NR_MAX)
+    if not traceable:
+        raise ValueError(f'"{word}" has a number from {NR_MAX} on, which cannot be traced')
+    return Selector(traceable, excludes)
 
 
-def _unknown(word: str, name: str, abis: tuple[Abi, ...]) -> ValueError:
-    others = [abi.label for abi in machine_abis() if abi not in abis and name in numbers(abi)]
-    if others:
-        return ValueError(f'"{word}": {abis[0].label} has no such call, {" and ".join(others)} has')
-    known = frozenset().union(*(numbers(abi) for abi in abis))
-    return UnknownWordError(f'"{word}" is no system call', name, known)
+@functools.cache
+def set_calls(name: str, abi: Abi) -> Mapping[str, Nr]:
+    """Return the numbers of those calls of the set *name* that *abi* has; KeyError if no set."""
+    members = call_sets()[name].members
+    return {
+        call: nr
+        for call, nr in numbers(abi).items()
+        if (name == ALL or call in members) and nr < NR_MAX
+    }
 
 
-def _number(number: int) -> Nr:
-    if not 0 <= number < NR_MAX:
+def _set(word: str, name: str, abis: tuple[Abi, ...]) -> frozenset[tuple[Abi, Nr]]:
+    if name not in call_sets():
+        raise UnknownWordError(f'"{word}" is no set of system calls', word, frozenset(call_sets()))
+    return frozenset((abi, nr) for abi in abis for nr in set_calls(name, abi).values())
+
+
+def unknown_call(word: str, name: str, abis: tuple[Abi, ...]) -> ValueError:
+    """Return the error that *name*, written as *word*, is no call of *abis*."""
+    others = [abi for abi in Abi if abi not in abis and name in numbers(abi)]
+    near = [abi for abi in others if abi in machine_abis()]
+    where = " and ".join(abi.label for abi in near or others) or elsewhere().get(name)
+    if where:
+        here = abis[0].label if len(abis) == 1 else "this machine"
+        return ValueError(f'"{word}": {here} has no such call, {where} has')
+    if f"@{name}" in call_sets():
+        return UnknownWordError(f'"{word}" is no system call', word, frozenset({f"@{name}"}))
+    return UnknownWordError(f'"{word}" is no system call', word, _known(abis))
+
+
+@functools.cache
+def _known(abis: tuple[Abi, ...]) -> frozenset[str]:
+    return frozenset().union(*(numbers(abi) for abi in abis))
+
+
+def _number(number: int | str) -> Nr:
+    """Return the *number*; digits can be more than int() takes."""
+    if isinstance(number, str) and len(number) <= _MAX_DIGITS:
+        number = int(number)
+    if isinstance(number, str) or not 0 <= number < NR_MAX:
         raise ValueError(f"{number} is no system-call number; they are 0 to {NR_MAX - 1}")
     return Nr(number)
 
@@ -106,3 +155,14 @@ def nearest(word: str, known: frozenset[str]) -> str | None:
     """Return the *known* word that *word* may be a slip of; takes about 1 ms."""
     close = difflib.get_close_matches(word.lower(), sorted(known), n=1)
     return close[0] if close else None
+
+
+def advice(word: str, known: frozenset[str] = frozenset()) -> str:
+    """Return what to do about *word* in a list of calls: the nearest right one; about 1 ms.
+
+    ``!`` and the ABI of *word* are kept. Without *known* it costs nothing.
+    """
+    match = _PREFIX.match(word.lower())
+    prefix = match.group().replace(" ", "") if match else ""
+    close = nearest(word[match.end() if match else 0 :].strip(), known)
+    return f'did you mean "{prefix}{close}"?' if close else "see uidtraced syscalls"

@@ -1,68 +1,189 @@
-"""From the policy to the plan: whose calls are logged, by uid. Pure but for the directory."""
+"""From the policy to the plan: whose calls are logged, by uid. Pure."""
 
 from __future__ import annotations
 
 import functools
+from bisect import bisect_right
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, assert_never
 
-from uidtraced.errors import Problem
-from uidtraced.policy.names import nearest
-from uidtraced.rules import Plan, Rule, RuleSet, Scope, ScopePlan, Uid
+from uidtraced.policy.identity import Identities, Names
+from uidtraced.policy.who import Group, Others, User
+from uidtraced.rules import Flag, Plan, Rule, RuleSet, Scope, ScopePlan, Uid, UidRange, add_rules
 
 if TYPE_CHECKING:
-    from uidtraced.policy.identity import Directory
-    from uidtraced.policy.load import Loaded
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from uidtraced.policy.model import Entry, Policy
     from uidtraced.policy.names import Selector
 
-_HINTS: Final = 20
-"""So many missing users get the nearest name, which takes 10 ms among 10,000."""
+_NO_RULES: RuleSet = frozenset()
+
+MAX_UIDS: Final = 131_072
+"""Uids one by one in a scope; an outer map holds twice as many, for those that come and go."""
+
+MAX_RULE_SETS: Final = 16_384
+"""Different rule sets: each is an inner map, which takes a fd."""
+
+MAX_RULES: Final = 400_000
+"""Rules in all different entries together, which takes about a second to think through."""
+
+_MAX_OVERLAP: Final = 500_000
+"""Rules looked at to add up ranges that overlap; takes about a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A plan, and what in the policy is valid but may not be what its author meant."""
-
-    plan: Plan
-    warnings: tuple[Problem, ...]
+class TooMuchError(ValueError):
+    """A policy past a bound; the message says which, and what to do."""
 
 
-def make_plan(loaded: Loaded, directory: Directory) -> Planned:
-    """Return the plan of *loaded* for the users that *directory* has now.
+def names_of(policy: Policy) -> Names:
+    """Return the names that *policy* uses, which `make_plan` wants resolved."""
+    return Names(
+        frozenset(who.name for who in policy.users if isinstance(who, User)),
+        frozenset(who.name for who in policy.users if isinstance(who, Group)),
+    )
 
-    Entries that name one uid add up. An entry whose user does not exist takes no part, with a
-    warning: it does as soon as there is one.
+
+def make_plan(policy: Policy, identities: Identities) -> Plan:
+    """Return the plan of *policy*, whose names stand for what *identities* says.
+
+    Entries that name one uid in one scope add up. Whom any entry names, in whatever scope, is
+    not among the others. A name that nobody has takes no part. Raises TooMuchError.
     """
-    scopes: dict[Scope, dict[Uid, RuleSet]] = defaultdict(dict)
-    warnings: list[Problem] = []
-    for who, entry in loaded.policy.users.items():
-        uid = directory.uid_of(who) if isinstance(who, str) else who
-        if uid is None:
-            known = directory.names() if len(warnings) < _HINTS else frozenset()
-            warnings.append(_no_such_user(who, loaded, known))
-            continue
-        rules = rule_set(entry.syscalls)
-        uids = scopes[entry.match]
-        uids[uid] = uids.get(uid, frozenset()) | rules
-    plans = {
-        scope: ScopePlan({uid: rules for uid, rules in uids.items() if rules})
-        for scope, uids in scopes.items()
-    }
-    plan = Plan({scope: plan for scope, plan in plans.items() if plan.uids})
-    return Planned(plan, tuple(warnings))
+    drafts: dict[Scope, _Draft] = defaultdict(_Draft)
+    different: dict[int, RuleSet] = {}
+    held = 0
+    for who, entry in policy.users.items():
+        rules = rules_of(entry)
+        if id(rules) not in different:
+            different[id(rules)] = rules
+            held += len(rules)
+            if held > MAX_RULES:
+                raise TooMuchError(
+                    f"more than {MAX_RULES} rules in different entries; "
+                    "let users share rule sets, as a range or a group does"
+                )
+        draft = drafts[entry.match]
+        match who:
+            case UidRange():
+                draft.ranges.append((who, rules))
+            case Others():
+                draft.others = rules
+            case _:
+                for uid in uids_of(who, identities):
+                    had = draft.uids.get(uid)
+                    draft.uids[uid] = rules if had is None else add_rules(had, rules)
+    named = _named(drafts.values())
+    plans = {scope: draft.plan(named) for scope, draft in drafts.items()}
+    used = [scope for scope in Scope if scope in plans and any(plans[scope].rule_sets())]
+    plan = Plan({scope: plans[scope] for scope in used})
+    _check_bounds(plan)
+    return plan
 
 
-@functools.lru_cache(maxsize=1024)
-def rule_set(selectors: tuple[Selector, ...]) -> RuleSet:
+def _check_bounds(plan: Plan) -> None:
+    for scope, one in plan.scopes.items():
+        if len(one.uids) > MAX_UIDS:
+            raise TooMuchError(
+                f"{len(one.uids)} uids one by one with match: {scope}, and {MAX_UIDS} have room; "
+                "name ranges, which take none"
+            )
+    if (number := len(plan.rule_sets())) > MAX_RULE_SETS:
+        raise TooMuchError(
+            f"{number} different rule sets, and {MAX_RULE_SETS} have room; "
+            "let users share rule sets"
+        )
+
+
+def uids_of(who: User | Group | Uid | int, identities: Identities) -> Iterable[Uid]:
+    """Return the uids of *who*; none where there is no such user or group."""
+    match who:
+        case User():
+            uid = identities.users.get(who.name)
+            return () if uid is None else (uid,)
+        case Group():
+            return identities.groups.get(who.name, ())
+        case int():
+            return (Uid(who),)
+        case _:
+            assert_never(who)
+
+
+def rules_of(entry: Entry) -> RuleSet:
     """Return the rules of one entry: what its words add, less what they take away."""
+    return _rules(entry.syscalls, entry.flags, entry.limit or 0)
+
+
+@functools.lru_cache(maxsize=4096)
+def _rules(selectors: tuple[Selector, ...], flags: Flag, limit: int) -> RuleSet:
     added = frozenset().union(*(one.calls for one in selectors if not one.excludes))
     taken = frozenset().union(*(one.calls for one in selectors if one.excludes))
-    return frozenset(Rule(abi, nr) for abi, nr in added - taken)
+    return frozenset(Rule(abi, nr, flags, limit) for abi, nr in added - taken)
 
 
-def _no_such_user(name: str | Uid, loaded: Loaded, known: frozenset[str]) -> Problem:
-    hint = nearest(str(name), known)
-    advice = f'did you mean "{hint}"?' if hint else "the entry takes effect when there is one"
-    at = loaded.key_positions["users", name]
-    return Problem(at.line, at.column, f'no user "{name}"; {advice}', loaded.source.path)
+@dataclass
+class _Draft:
+    """One scope while its entries are gathered."""
+
+    uids: dict[Uid, RuleSet] = field(default_factory=dict)
+    ranges: list[tuple[UidRange, RuleSet]] = field(default_factory=list)
+    others: RuleSet = _NO_RULES
+
+    def plan(self, named: _Draft) -> ScopePlan:
+        """Return the whole; *named* has whom the entries of all scopes name."""
+        uids, given = self.uids, self.ranges
+        if self.others:
+            uids = {**named.uids, **uids}
+            given = [*given, *named.ranges]
+        ranges = _disjoint(given)
+        starts = [one.first for one, _ in ranges]
+        found = {}
+        for uid, rules in uids.items():
+            at = bisect_right(starts, uid) - 1
+            under = ranges[at][1] if at >= 0 and uid <= ranges[at][0].last else None
+            whole = rules if under is None else add_rules(rules, under)
+            # who has what everybody around has needs no entry of his own
+            if whole != under and (whole or self.others):
+                found[uid] = whole
+        kept = {uids: rules for uids, rules in ranges if rules or self.others}
+        return ScopePlan(found, kept, self.others)
+
+
+def _named(drafts: Iterable[_Draft]) -> _Draft:
+    """Return whom any of *drafts* names, with no rules."""
+    found = _Draft()
+    for draft in drafts:
+        found.uids |= dict.fromkeys(draft.uids, _NO_RULES)
+        found.ranges += [(uids, _NO_RULES) for uids, _ in draft.ranges]
+    return found
+
+
+def _disjoint(given: Sequence[tuple[UidRange, RuleSet]]) -> list[tuple[UidRange, RuleSet]]:
+    """Return ranges in order that do not overlap, each with all rules that hold for its uids."""
+    starts: Mapping[int, list[int]] = defaultdict(list)
+    ends: Mapping[int, list[int]] = defaultdict(list)
+    for number, (uids, _) in enumerate(given):
+        starts[uids.first].append(number)
+        ends[uids.last + 1].append(number)
+    found: list[tuple[UidRange, RuleSet]] = []
+    active: dict[int, RuleSet] = {}
+    first = looked_at = 0
+    for edge in sorted({*starts, *ends}):
+        if active:
+            together = set(active.values())
+            looked_at += sum(map(len, together))
+            if looked_at > _MAX_OVERLAP:
+                raise TooMuchError(
+                    f"too many ranges overlap, from uid {first} on; write ranges that do not"
+                )
+            rules = functools.reduce(add_rules, together)
+            if found and found[-1][1] == rules and found[-1][0].last == first - 1:
+                first = found.pop()[0].first  # neighbours with the same rules are one
+            found.append((UidRange(Uid(first), Uid(edge - 1)), rules))
+        for number in ends.get(edge, ()):
+            del active[number]
+        for number in starts.get(edge, ()):
+            active[number] = given[number][1]
+        first = edge
+    return found

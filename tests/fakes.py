@@ -1,0 +1,22 @@
+"""Fakes for seams of unit tests."""
+
+from __future__ import annotations
+
+from uidtraced.policy import Identities, Names
+from uidtraced.rules import Uid
+
+
+class Users:
+    """A directory with just these users and groups."""
+
+    def __init__(self, users=None, groups=None) -> None:
+        self.users = {"alice": 1000, "bob": 1001, "root": 0} if users is None else users
+        self.groups = groups or {}
+
+    def resolve(self, names: Names) -> Identities:
+        users = {one: Uid(self.users[one]) for one in names.users if one in self.users}
+        groups = {one: frozenset(self.groups[one]) for one in names.groups if one in self.groups}
+        return Identities(users, groups)
+
+    def known(self) -> Names:
+        return Names(frozenset(self.users), frozenset(self.groups))
