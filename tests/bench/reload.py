@@ -57,8 +57,12 @@ def run(options: argparse.Namespace) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One edit's times, in ns from the rename's return; *steps* are the daemon's own."""
+    """One edit's times, in ns from the rename's return; *steps* are the daemon's own.
 
+    *entries* are those of the outer maps after it.
+    """
+
+    entries: int
     in_force_ns: int
     told_ns: int
     steps: dict[str, int]
@@ -78,7 +82,8 @@ def save(daemon: Daemon, text: str) -> Edit:
         lambda one: one["event"] == "policy_applied" and one["revision"] == revision
     )
     steps = {name: line[name] for name in STEPS}
-    return Edit(_ns(record["ts"]) - saved_ns, told_ns - saved_ns, steps)
+    entries = sum(record[one] for one in ("created", "swapped", "unchanged"))
+    return Edit(entries, _ns(record["ts"]) - saved_ns, told_ns - saved_ns, steps)
 
 
 def _ns(timestamp: str) -> int:
@@ -130,6 +135,8 @@ def _large(directory: Path, users: int, edits: int) -> list[Row]:
         daemon.path.write_text(large_policy(users))
         apart = _yaml_apart(daemon.path, edits)
         daemon.stop()
+    if any(one.entries != users for one in (*saves, *lines)):
+        raise RuntimeError(f"not all {users} users came into force")
     goal_ms = 3000
     return [
         Row.of(f"{users} users: save to in force", [one.in_force_ns for one in saves], goal_ms),
