@@ -13,10 +13,11 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Set as AbstractSet
 
 COMMAND = [sys.executable, "-P", "-m", "uidtraced.cli"]
 WAIT_SECONDS = 20.0
@@ -108,12 +109,18 @@ class Lines:
 
 
 class Daemon:
-    """`uidtraced run --output json` on a policy of its own; `records` are its events."""
+    """`uidtraced run --output json`; `records` are its events, `path` is its policy.
 
-    def __init__(self, policy: str, *arguments: str, wrap: Sequence[str] = ()) -> None:
+    That is a file of its own with the text *policy*, or the file *policy* where it is a path.
+    """
+
+    def __init__(self, policy: str | Path, *arguments: str, wrap: Sequence[str] = ()) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="uidtraced-test-")
-        self.path = Path(self._directory.name) / "policy.yaml"
-        self.path.write_text(policy)
+        if isinstance(policy, Path):
+            self.path = policy
+        else:
+            self.path = Path(self._directory.name) / "policy.yaml"
+            self.path.write_text(policy)
         command = [*COMMAND, "run", "--policy", str(self.path), "--output", "json", *arguments]
         self._process = subprocess.Popen(
             own_run([*wrap, *command]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -173,7 +180,11 @@ def check_seq(events: Sequence[dict[str, Any]]) -> None:
         assert numbers == list(range(1, len(numbers) + 1)), f"cpu {cpu}"
 
 
-def bpf_objects() -> set[tuple[str, int, str]]:
+BpfObject: TypeAlias = tuple[str, int, str]
+"""Kind, id and name."""
+
+
+def bpf_objects() -> set[BpfObject]:
     """Return all programs and maps of the kernel that are ours by name."""
     found = set()
     for kind in ("prog", "map"):
@@ -186,7 +197,9 @@ def bpf_objects() -> set[tuple[str, int, str]]:
     return found
 
 
-def left_behind(before: set[tuple[str, int, str]] = frozenset()) -> set[tuple[str, int, str]]:
+def left_behind(
+    before: AbstractSet[tuple[str, int, str]] = frozenset(),
+) -> set[tuple[str, int, str]]:
     """Return what is there and was not *before*; the kernel frees maps after a grace period."""
     deadline = time.monotonic() + WAIT_SECONDS
     while (left := bpf_objects() - before) and time.monotonic() < deadline:

@@ -85,7 +85,7 @@ def _fill_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free fd, so this one
     if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115, PTH123
+        sys.stderr = open(2, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
 
 
 def _show(text: str) -> None:

@@ -11,11 +11,11 @@ import structlog
 
 from uidtraced import reconcile
 from uidtraced.errors import PolicyError, UidtracedError
-from uidtraced.policy import load, understand
+from uidtraced.policy import load_source, read_source, understand
 from uidtraced.rules import Plan
 
 if TYPE_CHECKING:
-    from uidtraced.policy import Directory, Loaded
+    from uidtraced.policy import Directory, Loaded, Source
     from uidtraced.reconcile import RuleStore
 
 log = structlog.get_logger("policy")
@@ -42,6 +42,29 @@ class InForce:
 Signature: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
+class _Laps:
+    """How long each step of a look took, for the log: they add up to the whole."""
+
+    def __init__(self) -> None:
+        self._started_ns = self._last_ns = time.monotonic_ns()
+        self._ended: dict[str, int] = {}
+
+    def end(self, step: str) -> None:
+        """Note that *step* ends now; it began where the one before ended."""
+        now_ns = time.monotonic_ns()
+        self._ended[f"{step}_ns"] = now_ns - self._last_ns
+        self._last_ns = now_ns
+
+    def fields(self) -> dict[str, int]:
+        """Return the steps in their order, as fields of a log line."""
+        return self._ended
+
+    @property
+    def total_ns(self) -> int:
+        """From the start to the end of the last step."""
+        return self._last_ns - self._started_ns
+
+
 class Keeper:
     """Owns the plan that is in force; `look` compares it with the file."""
 
@@ -49,7 +72,10 @@ class Keeper:
         self._path = path
         self._store = store
         self._directory = directory
-        self._seen: tuple[str, Signature] | None = None
+        self._parsed: tuple[str, Loaded | PolicyError] | None = None
+        self._decided: tuple[str, Signature] | None = None
+        self._decision: PolicyError | None = None
+        self._failed = False  # the kernel refused; it may not the next time
         self._asked_at = 0.0
         self._told: tuple[str, ...] = ()
         self._warned: list[str] = []
@@ -57,48 +83,64 @@ class Keeper:
         self.revision = 0
         self.in_force: InForce | None = None
         self.stale: frozenset[str] = frozenset()
+        """Names for which the name service did not answer in time."""
         self.last_error: str | None = None
         """Why the file as it is now is not in force, on one line; None where it is."""
 
     def start(self) -> InForce:
         """Bring the file into force for the first time; raises what forbids it."""
-        started_ns = time.monotonic_ns()
+        laps = _Laps()
         accounts = _signature()
-        loaded = load(self._path)
-        done = self._enforce(loaded, self._plan(loaded), started_ns)
-        self._seen = (loaded.source.sha256, accounts)
-        return done
+        source = read_source(self._path)
+        laps.end("read")
+        return self._enforce(source, self._plan(source, accounts, laps), laps)
 
     def look(self) -> InForce | None:
         """Bring the file into force if that changes anything; None where it does not.
 
-        A file that cannot be is told of once, in the log; what was in force stays so.
+        A file that cannot be is told of once, in the log; what was in force stays so. A file that
+        was decided on before costs no more than reading it.
         """
-        started_ns = time.monotonic_ns()
+        laps = _Laps()
         accounts = _signature()
+        done = None
         try:
-            loaded = load(self._path)
-            stale = time.monotonic() - self._asked_at > _ASK_AGAIN_SECONDS
-            if self._seen == (loaded.source.sha256, accounts) and not stale:
-                self._is_good()
-                return None
-            plan = self._plan(loaded)
-            done = self._enforce(loaded, plan, started_ns) if plan != self.plan else None
-            self._seen = (loaded.source.sha256, accounts)
+            source = read_source(self._path)
+            laps.end("read")
+            if (source.sha256, accounts) != self._decided or self._is_due():
+                plan = self._plan(source, accounts, laps)
+                done = self._enforce(source, plan, laps) if plan != self.plan else None
+                self._failed = False
+            elif self._decision is not None:
+                raise self._decision.with_traceback(None)
         except PolicyError as error:
             self._refuse([str(problem) for problem in error.problems])
         except UidtracedError as error:
+            self._failed = True
             self._refuse([str(error)])
         else:
             self._is_good()
-            return done
-        return None
+        return done
 
-    def _plan(self, loaded: Loaded) -> Plan:
-        intent = understand(loaded, self._directory)
-        # where there was no answer, what came in the meantime is looked for at the next look
-        self._asked_at = -_ASK_AGAIN_SECONDS if intent.stale else time.monotonic()
+    def _is_due(self) -> bool:
+        """Whether to decide again on what was decided on before."""
+        return self._failed or time.monotonic() - self._asked_at > _ASK_AGAIN_SECONDS
+
+    def _plan(self, source: Source, accounts: Signature, laps: _Laps) -> Plan:
+        """Decide on *source*, and remember that; raises PolicyError where it is refused."""
+        self._decided, self._decision = (source.sha256, accounts), None
+        self._asked_at = time.monotonic()
+        try:
+            loaded = self._load(source)
+            laps.end("parse")
+            intent = understand(loaded, self._directory)
+            laps.end("plan")
+        except PolicyError as error:
+            self._decision = error
+            raise
         self.stale = intent.stale
+        if intent.stale:  # the answers that come in the meantime are for the next look
+            self._asked_at = -_ASK_AGAIN_SECONDS
         self._warn([problem.text("warning") for problem in intent.warnings])
         return intent.plan
 
@@ -111,16 +153,30 @@ class Keeper:
         if len(warnings) > _TOLD_AT_MOST:
             log.warning("policy_warning", more_problems=len(warnings) - _TOLD_AT_MOST)
 
-    def _enforce(self, loaded: Loaded, plan: Plan, started_ns: int) -> InForce:
+    def _load(self, source: Source) -> Loaded:
+        """Parse *source*, once: users are asked for more often than the file changes."""
+        if self._parsed is None or self._parsed[0] != source.sha256:
+            try:
+                self._parsed = source.sha256, load_source(source)
+            except PolicyError as error:
+                self._parsed = source.sha256, error
+        if isinstance(found := self._parsed[1], PolicyError):
+            raise found.with_traceback(None)
+        return found
+
+    def _enforce(self, source: Source, plan: Plan, laps: _Laps) -> InForce:
         actions = reconcile.diff(self.plan, plan)
+        laps.end("diff")
         reconcile.apply(self.plan, plan, self._store, self.revision + 1)
+        laps.end("kernel")
         self.plan = plan
         self.revision += 1
+        log.info("policy_applied", revision=self.revision, **laps.fields())
         self.in_force = InForce(
             revision=self.revision,
-            path=loaded.source.path,
-            sha256=loaded.source.sha256,
-            duration_ns=time.monotonic_ns() - started_ns,
+            path=source.path,
+            sha256=source.sha256,
+            duration_ns=laps.total_ns,
             **reconcile.count(actions, plan),
         )
         return self.in_force

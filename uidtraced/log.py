@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import logging
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -59,3 +61,20 @@ def start_log(style: LogStyle) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+    logging.basicConfig(handlers=[_Libraries(logging.WARNING)], force=True)
+    threading.excepthook = _thread_died
+
+
+class _Libraries(logging.Handler):
+    """What libraries say through the standard library's logging, in our form."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, "library_says", library=record.name, message=record.getMessage()
+        )
+
+
+def _thread_died(died: threading.ExceptHookArgs) -> None:
+    name = died.thread.name if died.thread is not None else None
+    error = (died.exc_type, died.exc_value, died.exc_traceback)
+    structlog.get_logger().error("thread_died", thread=name, exc_info=error)

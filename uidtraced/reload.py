@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from uidtraced.watch import Watcher
+from uidtraced.watch import Change, Watcher
 from uidtraced.worker import Worker
 
 if TYPE_CHECKING:
@@ -16,10 +17,17 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_SETTLE_SECONDS: Final = 0.02
-"""A change is looked at when the file was left alone for so long,"""
-_SETTLE_AT_MOST_SECONDS: Final = 0.1
+_SETTLE_SECONDS: Final = {
+    Change.REPLACED: 0.0,
+    Change.WRITTEN: 0.01,
+    Change.RIGHTS: 0.01,
+    Change.UNFINISHED: 1.0,
+}
+"""So long after a change the file is looked at, where no other follows;"""
+_SETTLE_AT_MOST_SECONDS: Final = 1.0
 """or at the latest so long after the first of a row of changes."""
+_BREATH_SECONDS: Final = 0.05
+"""Where changes come faster than looks, the time from the last of them to the next look."""
 _POLL_SECONDS: Final = 2.0
 _CLOSE_SECONDS: Final = 2.0
 
@@ -36,7 +44,10 @@ class Reloader:
         self._worker = Worker("policy")
         self._watcher = Watcher(path, self._tell)
         self._wake = asyncio.Event()
+        self._looks = 0
         self._first_change = 0.0
+        self._last_change = Change.UNFINISHED
+        self._breathe_until = 0.0
         self._due: asyncio.TimerHandle | None = None
 
     @property
@@ -46,42 +57,56 @@ class Reloader:
 
     async def start(self) -> InForce:
         """Watch, and bring the policy into force; raises what forbids it."""
-        self._watcher.start()  # before reading: no change falls between the two
         return await self.call(self._keeper.start)
 
     async def run(self) -> None:
         """Look for ever: after changes, and every two seconds as a net under them."""
         while True:
-            try:
-                await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
-            except TimeoutError:
-                self._watcher.refresh()
+            # not wait_for: before Python 3.12 that can swallow the cancellation of a stop
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._wake.wait()
             self._wake.clear()
-            await self.look()
+            if self._due is None:  # else it is being written, and will be looked at then
+                await self.look()
 
     async def look(self) -> None:
         """Look now."""
         self._looked(await self.call(self._keeper.look))
 
     async def call(self, job: Callable[[], _T]) -> _T:
-        """Do *job* in the thread that looks, so between looks."""
-        return await asyncio.wrap_future(self._worker.submit(job))
+        """Do *job* in the policy's thread, since files can keep one waiting; between looks."""
 
-    def _tell(self) -> None:
+        def watch_first() -> _T:  # so that no change falls between the two
+            self._watcher.refresh()
+            return job()
+
+        self._looks += 1
+        try:
+            return await asyncio.wrap_future(self._worker.submit(watch_first))
+        finally:
+            self._looks -= 1
+
+    def _tell(self, change: Change) -> None:
         """Note a change; called in the watcher's thread."""
         try:
-            self._loop.call_soon_threadsafe(self._changed)
+            self._loop.call_soon_threadsafe(self._changed, change)
         except RuntimeError:
             return  # the loop is closed: the daemon ends
 
-    def _changed(self) -> None:
+    def _changed(self, change: Change) -> None:
         now = self._loop.time()
+        if self._looks:
+            self._breathe_until = now + _BREATH_SECONDS
         if self._due is None:
             self._first_change = now
+        elif change is Change.RIGHTS or self._last_change is Change.REPLACED:
+            return  # neither rights nor what becomes of a predecessor say when it is whole
         else:
             self._due.cancel()
-        at = min(now + _SETTLE_SECONDS, self._first_change + _SETTLE_AT_MOST_SECONDS)
-        self._due = self._loop.call_at(at, self._settled)
+        self._last_change = change
+        at = min(now + _SETTLE_SECONDS[change], self._first_change + _SETTLE_AT_MOST_SECONDS)
+        self._due = self._loop.call_at(max(at, self._breathe_until), self._settled)
 
     def _settled(self) -> None:
         self._due = None
@@ -91,5 +116,5 @@ class Reloader:
         """Watch no more."""
         if self._due is not None:
             self._due.cancel()
-        self._watcher.stop()
         self._worker.close(_CLOSE_SECONDS)
+        self._watcher.stop()

@@ -1,4 +1,4 @@
-"""The daemon's small parts: pump, watcher, lock, names, losses, journald, keeper."""
+"""The daemon's small parts: pump, lock, names, losses, journald."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING, Never
 
 import pytest
 
-from fakes import Users
-from uidtraced.errors import AlreadyRunningError, PolicyError
+from uidtraced.errors import AlreadyRunningError
 from uidtraced.events.clock import WallClock
 from uidtraced.events.records import LossRecord
 from uidtraced.journald import find_journald
-from uidtraced.keeper import Keeper
 from uidtraced.kernel.probe import missing_capabilities
 from uidtraced.kernel.tracer import Counters
 from uidtraced.lock import instance_lock
 from uidtraced.losses import Losses
 from uidtraced.pump import Pump
-from uidtraced.rules import Scope, Uid
+from uidtraced.rules import Uid
 from uidtraced.users import UserNames
-from uidtraced.watch import Watcher, places
 from uidtraced.worker import Worker
 
 if TYPE_CHECKING:
@@ -170,91 +167,6 @@ def test_what_ends_the_pump_is_told() -> None:
     run_pump(steps)
 
 
-def test_the_directories_of_all_links_on_the_way_are_watched(tmp_path) -> None:
-    for name in ("etc", "real", "data"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "data" / "policy.yaml").touch()
-    (tmp_path / "real" / "..data").symlink_to("../data")  # as a ConfigMap has it
-    (tmp_path / "real" / "p.yaml").symlink_to("..data/policy.yaml")
-    (tmp_path / "etc" / "p.yaml").symlink_to(tmp_path / "real" / "p.yaml")
-    found = places(tmp_path / "etc" / "p.yaml")
-    assert found == {
-        str(tmp_path / "etc"): {"p.yaml"},
-        str(tmp_path / "real"): {"p.yaml", "..data"},
-        str(tmp_path / "data"): {"policy.yaml"},
-    }
-
-
-def test_links_in_a_circle_end(tmp_path) -> None:
-    (tmp_path / "a").symlink_to("b")
-    (tmp_path / "b").symlink_to("a")
-    assert places(tmp_path / "a") == {str(tmp_path): {"a", "b"}}
-
-
-def write_new(path: Path) -> None:
-    path.with_suffix(".new").write_text("2")
-    path.with_suffix(".new").rename(path)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda path: path.write_text("2"),
-        write_new,
-        lambda path: path.unlink(),
-        lambda path: os.truncate(path, 0),
-    ],
-    ids=["write", "rename", "delete", "truncate"],
-)
-def test_a_change_of_the_file_is_noticed(tmp_path, change) -> None:
-    path = tmp_path / "p.yaml"
-    path.write_text("1")
-    noticed = threading.Event()
-    watcher = Watcher(path, noticed.set)
-    watcher.start()
-    try:
-        change(path)
-        assert noticed.wait(10)
-        assert watcher.alive
-    finally:
-        watcher.stop()
-
-
-def test_reading_the_file_and_changing_others_is_not_noticed(tmp_path) -> None:
-    path = tmp_path / "p.yaml"
-    path.write_text("1")
-    noticed = []
-    done = threading.Event()
-    watcher = Watcher(path, lambda: (noticed.append(1), done.set()))
-    watcher.start()
-    try:
-        path.read_text()
-        (tmp_path / "other.yaml").write_text("2")
-        path.write_text("3")  # events keep their order: nothing came before this one's
-        assert done.wait(10)
-        assert len(noticed) <= 3  # truncate, write and close
-    finally:
-        watcher.stop()
-
-
-def test_a_directory_that_was_replaced_is_watched_again(tmp_path) -> None:
-    directory = tmp_path / "etc"
-    directory.mkdir()
-    (directory / "p.yaml").write_text("1")
-    noticed = threading.Event()
-    watcher = Watcher(directory / "p.yaml", noticed.set)
-    watcher.start()
-    try:
-        directory.rename(tmp_path / "old")
-        directory.mkdir()
-        watcher.refresh()
-        noticed.clear()
-        (directory / "p.yaml").write_text("2")
-        assert noticed.wait(10)
-    finally:
-        watcher.stop()
-
-
 def test_one_instance_holds_the_lock(tmp_path) -> None:
     with instance_lock(tmp_path / "run"):
         expected = f"uidtraced runs already, as pid {os.getpid()} "
@@ -327,59 +239,3 @@ def test_capabilities_are_read_as_the_kernel_writes_them() -> None:
     assert missing_capabilities(f"CapEff:\t{1 << 39:016x}\n") == ["CAP_PERFMON"]
     assert missing_capabilities(f"CapEff:\t{1 << 39 | 1 << 38:016x}\n") == []
     assert missing_capabilities(f"CapEff:\t{1 << 21:016x}\n") == []
-
-
-class Store:
-    def __getattr__(self, name):
-        return lambda *_: None
-
-
-@pytest.fixture
-def path(tmp_path):
-    path = tmp_path / "p.yaml"
-    path.write_text("version: 1\nusers:\n  0: [open]\n")
-    return path
-
-
-def test_a_change_that_matters_not_is_no_revision(path) -> None:
-    keeper = Keeper(path, Store(), Users())
-    assert keeper.start().created == 1
-    path.write_text("# a comment\nversion: 1\nusers: {0: [open]}\n")
-    assert keeper.look() is None
-    path.write_text("version: 1\nusers: {0: [close]}\n")
-    done = keeper.look()
-    assert (done.revision, done.swapped, done.unchanged) == (2, 1, 0)
-
-
-def test_a_bad_file_leaves_what_was_and_is_told_once(path, capsys) -> None:
-    keeper = Keeper(path, Store(), Users())
-    keeper.start()
-    before = keeper.plan
-    path.write_text("version: 1\nusers: {0: [opne]}\n")
-    capsys.readouterr()
-    assert [keeper.look() for _ in range(3)] == [None] * 3
-    assert capsys.readouterr().out.count('"opne" is no system call') == 1
-    assert keeper.plan is before
-    assert keeper.last_error.endswith('did you mean "open"?')
-    path.unlink()
-    assert keeper.look() is None
-    assert capsys.readouterr().out.count("no such file") == 1
-    assert keeper.plan is before
-
-
-def test_a_bad_file_at_the_start_is_raised(path) -> None:
-    path.write_text("version: 1\nusers: {0: [opne]}\n")
-    with pytest.raises(PolicyError):
-        Keeper(path, Store(), Users()).start()
-
-
-def test_a_user_who_appears_is_traced_without_an_edit(path, monkeypatch) -> None:
-    monkeypatch.setattr("uidtraced.keeper._signature", iter([(1,), (1,), (2,)]).__next__)
-    path.write_text("version: 1\nusers: {0: [open], carol: [close]}\n")
-    directory = Users({})
-    keeper = Keeper(path, Store(), directory)
-    assert keeper.start().created == 1
-    directory.users["carol"] = 1005
-    assert keeper.look() is None
-    assert keeper.look().created == 1
-    assert 1005 in keeper.plan.scopes[Scope.REAL].uids

@@ -3,9 +3,10 @@
 from uidtraced.policy.explain import explain
 from uidtraced.policy.identity import Directory, Identities, Names, SystemDirectory, name_of
 from uidtraced.policy.intent import Intent, understand
-from uidtraced.policy.load import Loaded, load
+from uidtraced.policy.load import Loaded, load, load_source
 from uidtraced.policy.names import call_name
 from uidtraced.policy.schema import schema_text
+from uidtraced.policy.source import Source, read_source
 
 __all__ = [
     "Directory",
@@ -13,11 +14,14 @@ __all__ = [
     "Intent",
     "Loaded",
     "Names",
+    "Source",
     "SystemDirectory",
     "call_name",
     "explain",
     "load",
+    "load_source",
     "name_of",
+    "read_source",
     "schema_text",
     "understand",
 ]

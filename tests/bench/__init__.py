@@ -1,0 +1,1 @@
+"""Benchmarks of the real daemon on this machine; `script/bench` runs them."""
