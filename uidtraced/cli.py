@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import sys
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Final
@@ -108,6 +109,7 @@ def _complain(text: str) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload; until it can be one, there is no need
     start_log(_log_style(options.output))
     log = structlog.get_logger("uidtraced")
     try:

@@ -7,6 +7,7 @@ import contextlib
 import enum
 import os
 import platform
+import resource
 import signal
 import sys
 import time
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("daemon")
 
+_STOP_SECONDS: Final = 5.0
 _DRAIN_SECONDS: Final = 5.0
 _DRAIN_RETRY_SECONDS: Final = 0.02
 
@@ -90,6 +92,7 @@ def run(options: Options) -> None:
         raise PermissionDeniedError(
             f"{' and '.join(missing)} missing; run it as root or by its systemd unit"
         )
+    _allow_many_fds()
     with contextlib.ExitStack() as stack:
         stack.enter_context(instance_lock())
         sink = stack.enter_context(contextlib.closing(_open_sink(options.output)))
@@ -97,6 +100,13 @@ def run(options: Options) -> None:
         names = stack.enter_context(contextlib.closing(UserNames(name_of)))
         directory = stack.enter_context(contextlib.closing(PatientDirectory(SystemDirectory())))
         asyncio.run(_serve(options, tracer, sink, names, directory))
+
+
+def _allow_many_fds() -> None:
+    """Take as many fds as we may have: each rule set has one."""
+    with contextlib.suppress(OSError, ValueError):  # the unit's seccomp filter, which has its own
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _open_sink(output: Output) -> Sink:
@@ -125,6 +135,7 @@ class _Service:
         self._tracer = tracer
         self._clock = WallClock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hung_up = asyncio.Event()
         self._ended: asyncio.Future[None] = loop.create_future()
         decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, names))
         self._accounts = Accounts(tracer.counters, names)
@@ -144,8 +155,9 @@ class _Service:
             self._pump.start()
             self._handle_signals()
             await self._control.start()
+            self._start(self._reload())
             self._start(self._reloader.run())
-            self._start(self._losses.run(self._pump.emit))
+            self._start(self._losses.run(self._pump.emit, lambda: not self._pump.waits))
             self._start(follow_journald(self._tracer.exclude_journal, journal))
             self._start(_feed_watchdog(lambda: self._pump.alive and self._reloader.alive))
             systemd.ready(_status(self._keeper))
@@ -160,7 +172,8 @@ class _Service:
         for task in self._tasks:
             task.cancel()
         await self._control.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)  # whatever they do: it ends
         self._reloader.close()  # before detaching, since a look that is under way may attach
         self._tracer.detach()
         await _drain(self._pump, self._losses)
@@ -169,12 +182,19 @@ class _Service:
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._end)
-        self._loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._hang_up()))
+        self._loop.add_signal_handler(signal.SIGHUP, self._hung_up.set)
+        # asyncio's pipe for signals may be full: then it wakes anyway, and CPython must not warn,
+        # which takes a lock that the interrupted code may hold
+        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)
 
-    async def _hang_up(self) -> None:
-        systemd.reloading()
-        await self._reloader.look()
-        systemd.ready(_status(self._keeper))
+    async def _reload(self) -> None:
+        """Look at once after SIGHUP, for ever; of several in a row the last counts."""
+        while True:
+            await self._hung_up.wait()
+            self._hung_up.clear()
+            systemd.reloading()
+            await self._reloader.look()
+            systemd.ready(_status(self._keeper))
 
     def _looked(self, done: InForce | None) -> None:
         if done is not None:

@@ -14,6 +14,7 @@ PROC: Final = Path("/proc")
 _SERVICE: Final = "systemd-journald.service"
 _SYSTEM_SLICE: Final = "/system.slice"
 _RETRY_SECONDS: Final = 0.5
+_RETRY_AT_MOST_SECONDS: Final = 30.0
 
 
 def find_journald(proc: Path = PROC) -> int | None:
@@ -56,11 +57,14 @@ async def follow_journald(exclude: Callable[[int], None], first: int | None) -> 
     *first* is the one that was told already.
     """
     pid = first
+    wait = _RETRY_SECONDS
     while True:
         if pid is not None:
             await _ended(pid)
             exclude(0)
-        await asyncio.sleep(_RETRY_SECONDS)
+            wait = _RETRY_SECONDS
+        await asyncio.sleep(wait)
+        wait = min(wait * 2, _RETRY_AT_MOST_SECONDS)  # a machine without a journal has none later
         pid = find_journald()
         if pid is not None:
             exclude(pid)

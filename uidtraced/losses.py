@@ -51,9 +51,10 @@ class Losses:
         """Whether a loss was told of within the last minute."""
         return time.monotonic() - self._last < _LATELY_SECONDS
 
-    async def run(self, emit: Callable[[LossRecord], None]) -> None:
-        """Emit what is new, once a second, for ever."""
+    async def run(self, emit: Callable[[LossRecord], None], flows: Callable[[], bool]) -> None:
+        """Emit what is new, once a second, for ever; while nothing *flows*, it adds up."""
         while True:
             await asyncio.sleep(_INTERVAL_SECONDS)
-            for record in self.new():
-                emit(record)
+            if flows():
+                for record in self.new():
+                    emit(record)

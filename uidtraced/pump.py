@@ -68,6 +68,11 @@ class Pump:
         self.alive = False
         """Whether events flow, or wait for nothing but the sink."""
 
+    @property
+    def waits(self) -> bool:
+        """Whether the sink takes nothing now."""
+        return self._busy
+
     def start(self) -> None:
         """Drain from now on."""
         self.alive = True

@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -260,6 +262,67 @@ def test_a_stop_leaves_no_program_and_no_map(number) -> None:
     # and the fixture looks that nothing is left
 
 
+def test_a_storm_of_hang_ups_neither_stops_it_nor_keeps_it_from_stopping() -> None:
+    with Daemon(ORIGIN).ready() as daemon:
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            daemon.signal(signal.SIGHUP)
+        as_user(1000, "env", "--chdir=/", "true")
+        daemon.records.wait(lambda one: one["event"] == "syscall" and one["syscall"] == "chdir")
+        daemon.signal(signal.SIGHUP)
+        assert daemon.stop() == 0
+
+
+def test_a_stop_amid_edits_and_events_ends_it() -> None:
+    code = "import os\nwhile os.getpriority(os.PRIO_PROCESS, 0) < 99: pass"
+    policy = "version: 1\nusers:\n  1000: {{syscalls: [getpriority], limit: {}/s}}\n"
+    flood = ["setpriv", "--reuid", "1000", "--clear-groups", "/usr/bin/python3", "-S", "-c", code]
+    with subprocess.Popen(flood) as loop:
+        try:
+            for number in range(6):
+                with Daemon(policy.format(5000)).ready() as daemon:
+                    fresh = daemon.path.with_suffix(".new")
+                    fresh.write_text(policy.format(5001 + number))
+                    fresh.rename(daemon.path)
+                    time.sleep(number * 0.01)  # wherever on its way the edit is
+                    assert daemon.stop() == 0
+        finally:
+            loop.kill()
+
+
+def test_a_user_name_that_is_not_utf8_is_shown(public) -> None:
+    passwd = public / "passwd"
+    passwd.write_bytes(Path("/etc/passwd").read_bytes() + b"ren\xe9:x:1777:1777::/:/bin/sh\n")
+    wrap = ["unshare", "--mount", "sh", "-ec", 'mount --bind $0 /etc/passwd; exec "$@"', passwd]
+    policy = "version: 1\nusers:\n  1777: [chdir]\n  rene: [chdir]\n"
+    with Daemon(policy, wrap=[str(one) for one in wrap]).ready() as daemon:
+        as_user(1777, "env", "--chdir=/", "true")
+        event = daemon.records.wait(lambda one: one["event"] == "syscall")
+        assert (event["uid"], event["user"]) == (1777, "ren\\xe9")
+        assert daemon.stop() == 0
+
+
+def test_closed_streams_are_told_of_or_filled(policy) -> None:
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *COMMAND, "check", str(policy)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "uidtraced: standard output is closed; give it a place, such as >/dev/null\n",
+    )
+    full = subprocess.run(
+        ["sh", "-c", 'exec "$@" >/dev/full', "sh", *COMMAND, "syscalls"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (full.returncode, full.stderr) == (
+        1,
+        "uidtraced: standard output: No space left on device\n",
+    )
+
+
 def test_a_comm_that_forges_lines_is_data(public) -> None:
     hostile = b'x\n{"event":"'
     source = '#include <sys/prctl.h>\n#include <unistd.h>\nint main(void){prctl(PR_SET_NAME, "'
@@ -319,6 +382,7 @@ def test_a_bad_policy_at_the_start_is_told_whole(policy) -> None:
     policy.write_text("version: 1\nusers:\n  0: [opne, chdirr]\n")
     done = subprocess.run(own_run(run(policy)), capture_output=True, text=True, timeout=60)
     assert done.returncode == 78
+    assert "Traceback" not in done.stderr
     problems = [json.loads(line)["problem"] for line in done.stderr.splitlines()]
     assert [one.partition("error: ")[2] for one in problems] == [
         '"opne" is no system call; did you mean "open"?',
@@ -342,6 +406,7 @@ def test_events_lost_to_a_full_ring_are_told_by_user() -> None:
 
 
 def test_check_tells_text_and_json(policy) -> None:
+    policy.write_text("version: 1\nusers:\n  0: [kill]\n")
     done = subprocess.run([*COMMAND, "check", str(policy)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
     policy.write_text("version: 1\nusers:\n  0: [opne]\n")

@@ -230,7 +230,7 @@ def test_rights_are_taken_from_the_service_and_given_back(public) -> None:
     path.write_text(OLD)
     with Daemon(path, wrap=AS_SERVICE).ready() as daemon:
         path.chmod(0o600)
-        wait_refused(daemon, "cannot be read: Permission denied")
+        wait_refused(daemon, "uid 64000 may not read it; chmod a+r")
         check_in_force(daemon)
         path.chmod(0o644)
         daemon.log.wait(lambda line: line["event"] == "policy_good_again")

@@ -21,6 +21,7 @@ from uidtraced.kernel.tracer import Counters
 from uidtraced.lock import instance_lock
 from uidtraced.losses import Losses
 from uidtraced.pump import Pump
+from uidtraced.reload import Reloader
 from uidtraced.rules import Uid
 from uidtraced.users import UserNames
 from uidtraced.worker import Worker
@@ -200,6 +201,27 @@ def test_a_worker_passes_results_and_errors_on() -> None:
         worker.submit(lambda: 1 / 0).result(10)
     worker.close(10)
     assert not worker._thread.is_alive()
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_stop_ends_the_reloader_wherever_it_is(tmp_path, turns) -> None:
+    class Idle:
+        def look(self) -> None:
+            return None
+
+    async def main() -> None:
+        reloader = Reloader(tmp_path / "p.yaml", Idle(), lambda _: None)
+        task = asyncio.create_task(reloader.run())
+        await asyncio.sleep(0)
+        reloader._wake.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=5)
+        assert task in done
+        reloader.close()
+
+    asyncio.run(main())
 
 
 def test_losses_are_told_once_by_user() -> None:

@@ -61,7 +61,7 @@ class SystemDirectory:
 
     def known(self) -> Names:
         """Return the names that the name service lists."""
-        groups = frozenset(entry.gr_name for entry in grp.getgrall())
+        groups = frozenset(_text(entry.gr_name) for entry in grp.getgrall())
         return Names(frozenset(_users()), groups)
 
 
@@ -70,7 +70,7 @@ _FEW = 8
 
 def _users() -> dict[str, tuple[Uid, int]]:
     """Return uid and primary group by name; of two with one name the first counts, as in libc."""
-    return {one.pw_name: (Uid(one.pw_uid), one.pw_gid) for one in reversed(pwd.getpwall())}
+    return {_text(one.pw_name): (Uid(one.pw_uid), one.pw_gid) for one in reversed(pwd.getpwall())}
 
 
 def _members(
@@ -102,8 +102,13 @@ def _uid_of(name: str) -> Uid | None:
 
 
 def name_of(uid: Uid) -> str | None:
-    """Return the user name of *uid*; None where it has none."""
+    """Return the user name of *uid*, fit for UTF-8; None where it has none."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return _text(pwd.getpwuid(uid).pw_name)
     except KeyError:
         return None
+
+
+def _text(name: str) -> str:
+    r"""Return *name* as text; bytes that are not UTF-8 come as surrogates and become ``\xNN``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
