@@ -254,8 +254,12 @@ class Machine:
         clean = ["env", "-i", *(f"{name}={value}" for name, value in environment().items())]
         return ["nsenter", "--target", str(self.pid), "--all", "--wdns=/", *clean, *command]
 
-    def run(self, *command: str, check: bool = True, stdin: str | None = None) -> str:
-        """Run *command* in the machine as root and return what it says."""
+    def run(
+        self, *command: str, check: bool = True, stdin: str | None = None, user: str = ""
+    ) -> str:
+        """Run *command* in the machine as root, or as *user*, and return what it says."""
+        if user:
+            command = ("setpriv", "--reuid", user, "--clear-groups", *command)
         done = subprocess.run(
             self.inside(*command),
             stdout=subprocess.PIPE,
@@ -275,7 +279,7 @@ class Machine:
 
     def as_user(self, user: str, *command: str) -> str:
         """Run *command* in the machine as *user*."""
-        return self.run("setpriv", "--reuid", user, "--clear-groups", *command)
+        return self.run(*command, user=user)
 
     def shell(self, script: str) -> str:
         """Run *script* in the machine's shell."""

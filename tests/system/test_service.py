@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -155,6 +156,33 @@ def test_the_watchdog_is_fed_and_a_daemon_that_hangs_is_started_again(machine):
         assert time.monotonic() < deadline, machine.unit_log()
     machine.as_user("alice", *CHDIR)
     machine.wait_journal(1, "UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=chdir")
+
+
+def test_root_asks_the_service_for_its_status_and_plans_an_edit(machine):
+    machine.run("systemctl", "start", "uidtraced")
+    machine.as_user("alice", *CHDIR)
+    machine.wait_journal(1, "UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=chdir")
+    status = json.loads(machine.run("/usr/local/bin/uidtraced", "status", "--format", "json"))
+    assert (status["healthy"], status["policy"]["revision"]) == (True, 1)
+    (alice,) = [one for one in status["users"] if one["user"] == "alice"]
+    assert alice["matched"] == alice["written"] > 0
+    machine.run("tee", "/tmp/new.yaml", stdin=POLICY + '  "@alice": [uname]\n  "70-79": [kill]\n')
+    said = machine.run("/usr/local/bin/uidtraced", "plan", "/tmp/new.yaml", check=False)
+    assert "~ alice (1000): +uname\n+ 70-79: +kill\n1 created, 1 swapped" in said
+    refused = machine.run("/usr/local/bin/uidtraced", "status", check=False, user="alice")
+    assert "run it as root" in refused
+
+
+def test_a_group_that_changes_is_picked_up_without_an_edit(machine):
+    machine.shell("groupadd --force watched")
+    write_policy(machine, 'version: 1\nusers:\n  "@watched": [chdir]\n')
+    machine.run("systemctl", "start", "uidtraced")
+    machine.shell("usermod --append --groups watched alice")
+    assert policies(machine, 2)[1] == (2, 1, 0, 0, 0)
+    machine.as_user("alice", *CHDIR)
+    machine.wait_journal(1, "UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=chdir")
+    machine.shell("gpasswd --delete alice watched")
+    assert policies(machine, 3)[2] == (3, 0, 0, 1, 0)
 
 
 def test_doctor_says_yes(machine):
