@@ -73,6 +73,12 @@ NASTY = {
     "users": lines("  user{0}: [openat, chdir]"),
     "uids": lines("  {0}: {{syscalls: [openat, '!i386:openat', 321], match: login}}"),
     "sets": lines("  {0}: ['@system-service', '!@sync', 'i386:@known']"),
+    "ranges": HEAD + b"".join(b"  %d-%d: [open]\n" % (i * 99, i * 99 + 98) for i in TEN_THOUSAND),
+    "nested_ranges": HEAD + b"".join(b"  %d-%d: [open]\n" % (i, 10**6 - i) for i in TEN_THOUSAND),
+    "overlapping_ranges": HEAD
+    + b"".join(b"  %d-%d: [%d]\n" % (i * 10, i * 10 + 5000, i % 1000) for i in TEN_THOUSAND),
+    "a_range_and_all_in_it": lines("  {0}: {{syscalls: [open], limit: 1{0}/s}}")
+    + b"  0-20000: ['@all']\n",
     "wrong_calls": lines("  {0}: [opnat{0}, clse]"),
     "wrong_sets": lines("  {0}: ['@proces{0}']"),
     "wrong_long_calls": lines("  {0}: [" + "ab" * 120 + "{0}]"),
@@ -82,7 +88,7 @@ NASTY = {
     "wrong_numbers": lines("  {0}: [0777, 1:30, no, 0x1f]"),
     "wrong_top_keys": b"version: 1\n" + b"".join(b"user%d: x\n" % i for i in TEN_THOUSAND),
 }
-ACCEPTED = {"users", "uids", "sets", "spaces", "words"}
+ACCEPTED = {"users", "uids", "sets", "spaces", "words", "ranges", "nested_ranges"}
 
 
 def test_nasty_policies_are_decided_on_at_once(tmp_path) -> None:

@@ -196,7 +196,17 @@ def test_ranges_that_overlap_too_much_end_in_time() -> None:
         UidRange(Uid(n), Uid(1_000_000 - n)): everything.model_copy(update={"limit": n + 1})
         for n in range(5000)
     }
-    with pytest.raises(TooMuchError, match=r"too many ranges overlap, from uid .*; write ranges"):
+    with pytest.raises(TooMuchError, match=r"too many entries overlap, from uid .*; name fewer"):
+        make_plan(Policy.model_construct(version=1, users=users), Identities())
+
+
+def test_uids_in_a_range_that_all_differ_end_in_time() -> None:
+    everything = Entry.model_validate({"syscalls": ["@all"]})
+    one = Entry.model_validate({"syscalls": ["open"]})
+    users = {UidRange(Uid(0), Uid(20_000)): everything} | {
+        Uid(n): one.model_copy(update={"limit": n + 1}) for n in range(10_000)
+    }
+    with pytest.raises(TooMuchError, match=r"too many entries overlap, from uid .*; name fewer"):
         make_plan(Policy.model_construct(version=1, users=users), Identities())
 
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import functools
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, assert_never
 
 from uidtraced.policy.identity import Identities, Names
 from uidtraced.policy.who import Group, Others, User
-from uidtraced.rules import Flag, Plan, Rule, RuleSet, Scope, ScopePlan, Uid, UidRange, add_rules
+from uidtraced.rules import (
+    Flag,
+    Plan,
+    Rule,
+    RuleSet,
+    Scope,
+    ScopePlan,
+    Uid,
+    UidRange,
+    add_rules,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -29,8 +39,8 @@ MAX_RULE_SETS: Final = 16_384
 MAX_RULES: Final = 400_000
 """Rules in all different entries together, which takes about a second to think through."""
 
-_MAX_OVERLAP: Final = 500_000
-"""Rules looked at to add up ranges that overlap; takes about a second."""
+_MAX_ADDED: Final = 700_000
+"""Rules looked at to add up entries that name the same uids; takes half a second."""
 
 
 class TooMuchError(ValueError):
@@ -51,6 +61,7 @@ def make_plan(policy: Policy, identities: Identities) -> Plan:
     Entries that name one uid in one scope add up. Whom any entry names, in whatever scope, is
     not among the others. A name that nobody has takes no part. Raises TooMuchError.
     """
+    adder = _Adder()
     drafts: dict[Scope, _Draft] = defaultdict(_Draft)
     different: dict[int, RuleSet] = {}
     held = 0
@@ -73,9 +84,9 @@ def make_plan(policy: Policy, identities: Identities) -> Plan:
             case _:
                 for uid in uids_of(who, identities):
                     had = draft.uids.get(uid)
-                    draft.uids[uid] = rules if had is None else add_rules(had, rules)
+                    draft.uids[uid] = rules if had is None else adder.add((had, rules), uid)
     named = _named(drafts.values())
-    plans = {scope: draft.plan(named) for scope, draft in drafts.items()}
+    plans = {scope: draft.plan(named, adder) for scope, draft in drafts.items()}
     used = [scope for scope in Scope if scope in plans and any(plans[scope].rule_sets())]
     plan = Plan({scope: plans[scope] for scope in used})
     _check_bounds(plan)
@@ -122,6 +133,27 @@ def _rules(selectors: tuple[Selector, ...], flags: Flag, limit: int) -> RuleSet:
     return frozenset(Rule(abi, nr, flags, limit) for abi, nr in added - taken)
 
 
+class _Adder:
+    """Adds rule sets up, the same ones once; gives up where entries overlap without end."""
+
+    def __init__(self) -> None:
+        self._looked_at = 0
+        self._known: dict[tuple[RuleSet, ...], RuleSet] = {}
+
+    def add(self, together: tuple[RuleSet, ...], uid: int) -> RuleSet:
+        """Return what *together* want of *uid*."""
+        found = together[0] if len(set(together)) == 1 else self._known.get(together)
+        if found is None:
+            self._looked_at += sum(map(len, together))
+            if self._looked_at > _MAX_ADDED:
+                raise TooMuchError(
+                    f"too many entries overlap, from uid {uid} on; name fewer uids twice, "
+                    "or let entries that overlap have the same calls"
+                )
+            found = self._known[together] = add_rules(*together)
+        return found
+
+
 @dataclass
 class _Draft:
     """One scope while its entries are gathered."""
@@ -130,19 +162,19 @@ class _Draft:
     ranges: list[tuple[UidRange, RuleSet]] = field(default_factory=list)
     others: RuleSet = _NO_RULES
 
-    def plan(self, named: _Draft) -> ScopePlan:
+    def plan(self, named: _Draft, adder: _Adder) -> ScopePlan:
         """Return the whole; *named* has whom the entries of all scopes name."""
         uids, given = self.uids, self.ranges
         if self.others:
             uids = {**named.uids, **uids}
             given = [*given, *named.ranges]
-        ranges = _disjoint(given)
+        ranges = _disjoint(given, adder)
         starts = [one.first for one, _ in ranges]
         found = {}
         for uid, rules in uids.items():
             at = bisect_right(starts, uid) - 1
             under = ranges[at][1] if at >= 0 and uid <= ranges[at][0].last else None
-            whole = rules if under is None else add_rules(rules, under)
+            whole = rules if under is None else adder.add((rules, under), uid)
             # who has what everybody around has needs no entry of his own
             if whole != under and (whole or self.others):
                 found[uid] = whole
@@ -159,7 +191,9 @@ def _named(drafts: Iterable[_Draft]) -> _Draft:
     return found
 
 
-def _disjoint(given: Sequence[tuple[UidRange, RuleSet]]) -> list[tuple[UidRange, RuleSet]]:
+def _disjoint(
+    given: Sequence[tuple[UidRange, RuleSet]], adder: _Adder
+) -> list[tuple[UidRange, RuleSet]]:
     """Return ranges in order that do not overlap, each with all rules that hold for its uids."""
     starts: Mapping[int, list[int]] = defaultdict(list)
     ends: Mapping[int, list[int]] = defaultdict(list)
@@ -167,23 +201,20 @@ def _disjoint(given: Sequence[tuple[UidRange, RuleSet]]) -> list[tuple[UidRange,
         starts[uids.first].append(number)
         ends[uids.last + 1].append(number)
     found: list[tuple[UidRange, RuleSet]] = []
-    active: dict[int, RuleSet] = {}
-    first = looked_at = 0
+    active: Counter[RuleSet] = Counter()
+    first = 0
     for edge in sorted({*starts, *ends}):
         if active:
-            together = set(active.values())
-            looked_at += sum(map(len, together))
-            if looked_at > _MAX_OVERLAP:
-                raise TooMuchError(
-                    f"too many ranges overlap, from uid {first} on; write ranges that do not"
-                )
-            rules = functools.reduce(add_rules, together)
+            rules = adder.add(tuple(active), first)
             if found and found[-1][1] == rules and found[-1][0].last == first - 1:
                 first = found.pop()[0].first  # neighbours with the same rules are one
             found.append((UidRange(Uid(first), Uid(edge - 1)), rules))
         for number in ends.get(edge, ()):
-            del active[number]
+            rules = given[number][1]
+            active[rules] -= 1
+            if not active[rules]:
+                del active[rules]
         for number in starts.get(edge, ()):
-            active[number] = given[number][1]
+            active[given[number][1]] += 1
         first = edge
     return found
