@@ -37,14 +37,48 @@ def call_sets() -> Mapping[str, CallSet]:
     said = json.loads(file.read_text("utf-8"))
 
     def flat(name: str) -> Iterator[str]:
-        for member in said[name]["members"]:
+        for member in said[name]:
             if member.startswith("@"):
                 yield from flat(member)
             else:
                 yield member
 
-    found = {name: CallSet(name, said[name]["about"], frozenset(flat(name))) for name in said}
-    return found | {ALL: CallSet(ALL, "Every system call that an ABI has", frozenset())}
+    found = {name: CallSet(name, _ABOUT[name], frozenset(flat(name))) for name in said}
+    return found | {ALL: CallSet(ALL, _ABOUT[ALL], frozenset())}
+
+
+_ABOUT: Final[Mapping[str, str]] = {
+    "@default": "what every program needs: exit, time, memory, its own ids",
+    "@aio": "asynchronous I/O, io_uring too",
+    "@basic-io": "read, write, seek, close and duplicate what is open",
+    "@chown": "give files to other owners",
+    "@clock": "set or steer the clock",
+    "@cpu-emulation": "modes of old x86 processors",
+    "@debug": "look into other processes; performance counters",
+    "@file-system": "open, list, make, move and delete files",
+    "@io-event": "wait for many things: poll, select, epoll, eventfd",
+    "@ipc": "pipes, message queues, semaphores, shared memory",
+    "@keyring": "the kernel's key store",
+    "@memlock": "keep memory from being swapped out",
+    "@module": "load and unload kernel modules",
+    "@mount": "mount, unmount and change the root",
+    "@network-io": "sockets",
+    "@obsolete": "calls that nobody should make any more",
+    "@pkey": "memory protection keys",
+    "@privileged": "what takes root's capabilities",
+    "@process": "make, name, join and end processes; namespaces",
+    "@raw-io": "I/O ports",
+    "@reboot": "reboot, or start another kernel",
+    "@resources": "priorities, limits, where memory and threads go",
+    "@setuid": "become another user or group",
+    "@signal": "handle signals",
+    "@swap": "swap space on and off",
+    "@sync": "write what is cached to the disk",
+    "@system-service": "what an ordinary service uses",
+    "@timer": "alarms and timers",
+    "@known": "every call that systemd 252 knows",
+    "@all": "every call that an ABI has",
+}
 
 
 _ELSEWHERE: Final[Mapping[str, str]] = {
