@@ -45,9 +45,11 @@ def test_a_new_user_gets_what_the_readme_says(new_machine):
         new_machine.shell("kill -INT $(cat /run/uidtraced/lock)")
         assert process.wait(harness.WAIT_SECONDS) == 0
     outputs = [new_machine.shell(f"cd /{rig.SOURCE}\n{block}") for block in others]
-    install, policy, look = outputs
+    install, policy, plan, look = outputs
     assert "Active: active (running)" in install
     assert policy == ""
+    expected = "~ root (0): +ptrace\n0 created, 1 swapped, 0 deleted, 1 unchanged\nhealthy: pid "
+    assert plan.startswith(expected)
     assert "nobody: openat(AT_FDCWD, 0x" in look
     new_machine.shell(f"cd /{rig.SOURCE} && script/install && script/uninstall")
     left = new_machine.shell("find / -xdev -name '*uidtrace*' -not -path '*/src/*' | sort")

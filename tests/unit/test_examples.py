@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import fastjsonschema
@@ -14,7 +15,9 @@ from uidtraced.policy import load, schema_text, understand
 
 CONFIG = Path(__file__).parents[2] / "config"
 POLICIES = [CONFIG / "uidtrace.yaml", *sorted((CONFIG / "examples").glob("*.yaml"))]
-MACHINE = Users({"root": 0, "ci": 998, "www-data": 33}, {"ci": [998], "users": [1000, 1001]})
+MACHINE = Users(
+    {"alice": 1000, "root": 0, "ci": 998, "www-data": 33}, {"ci": [998], "users": [1000, 1001]}
+)
 SCHEMA = json.loads(schema_text())
 VALIDATE = fastjsonschema.compile(SCHEMA)
 
@@ -28,6 +31,19 @@ def test_a_policy_that_we_ship_is_valid_and_does_what_it_means(path) -> None:
     intent = understand(load(path), MACHINE)
     assert intent.warnings == ()
     assert intent.plan.rule_sets()
+
+
+README = (CONFIG.parent / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "text", re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+)
+def test_a_policy_in_the_readme_is_valid(text, tmp_path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(text)
+    assert understand(load(path), MACHINE).plan.rule_sets()
+    VALIDATE(as_editors_see(path))
 
 
 def as_editors_see(path: Path) -> object:
