@@ -69,25 +69,77 @@ struct control {
 	__u8 wanted[UIDTRACED_NR_MAX]; /* [nr]: a bit for each ABI in which somebody wants it */
 	__u32 scopes;		       /* outer maps in use */
 	__u32 blocks;		       /* maps of blocks in use */
+	__u32 results;		       /* whether the programs are attached that wait for them */
 	__u32 self_tgid;	       /* the daemon, in the initial pid namespace */
 	__u32 journal_pid;	       /* the journal, in the daemon's pid namespace; 0 if none */
 	__u32 pidns_level;	       /* the daemon's pid namespace: how deep, and which */
 	__u32 pidns_inum;
 };
 
+/* event.outcome */
+enum uidtraced_outcome {
+	UIDTRACED_ENTERED = 0,	/* sent at the call's entry, has no result */
+	UIDTRACED_RETURNED = 1, /* has one */
+	UIDTRACED_ENDED = 2, /* the thread ended inside the call: exit, execve elsewhere, a kill */
+	UIDTRACED_UNKNOWN = 3, /* nobody waited: no room to keep it, or tracing ended before */
+};
+
+/* how the argument in a register is read; struct shape has one for each */
+enum uidtraced_kind {
+	UIDTRACED_PLAIN = 0,	/* as it is */
+	UIDTRACED_STRING = 1,	/* points to a string */
+	UIDTRACED_STRINGS = 2,	/* points to pointers to strings, the last one NULL */
+	UIDTRACED_SOCKADDR = 3, /* to an address, whose length is in the next register */
+	UIDTRACED_SOCKADDR_BACK =
+		4, /* to where the kernel puts one; the next points to its length */
+};
+
+/* of each call: how its arguments are read */
+struct shape {
+	__u8 kind[8]; /* by register; the last two are none */
+};
+
+/* what was read of one argument: this, then length bytes; a vector has one for each string */
+struct part {
+	__u16 length;
+	__u8 reg;
+	__u8 marks;
+};
+
+/* bits of part.marks */
+enum uidtraced_mark {
+	UIDTRACED_M_TRUNCATED = 1,  /* there is more of it */
+	UIDTRACED_M_UNREADABLE = 2, /* its bytes are the pointer that could not be followed */
+	UIDTRACED_M_AGAIN = 4,	    /* empty: what was read before of this argument does not hold */
+	UIDTRACED_M_MORE = 8,	    /* empty: the vector has more strings */
+};
+
+/* the parts of an event are this long at the most, and a few headers */
+#define UIDTRACED_DATA_MAX 8704
+#define UIDTRACED_STRING_MAX 4096
+#define UIDTRACED_STRINGS_MAX 64
+
+/* what comes out of the ring: this, then data_bytes of parts */
 struct event {
-	__u64 boot_ns; /* CLOCK_BOOTTIME */
+	__u64 boot_ns; /* CLOCK_BOOTTIME, when the call was entered */
 	__u64 seq;     /* per cpu, from 1, a hole is a loss */
 	__u64 args[UIDTRACED_ARGS];
+	__u64 ret;
+	__u64 duration_ns;
+	__u64 cgroup; /* id in the unified hierarchy */
 	__u32 cpu;
 	__u32 uid;
 	__u32 euid;
 	__u32 loginuid; /* 2^32 - 1: unset */
 	__u32 pid;	/* thread group, in the daemon's pid namespace where it is in it */
 	__u32 tid;
+	__u32 ppid;
 	__u32 revision;
+	__u32 data_at; /* user space's: where in the batch its parts are */
+	__u32 data_bytes;
 	__u16 nr;
 	__u16 abi;
+	__u16 outcome;
 	__u8 comm[UIDTRACED_COMM_LEN];
 };
 

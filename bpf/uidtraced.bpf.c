@@ -3,6 +3,7 @@
 #include "vmlinux.h"
 #include "event.h"
 #include "abi.h"
+#include "data.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -13,6 +14,9 @@
 #define MAX_BLOCKS 1048576 /* of a scope; a range takes 62 at the most */
 #define MAX_CLASSES 32768  /* rule sets that blocks use, twice what a plan may have */
 #define MAX_COUNTED_UIDS 65536 /* uids that have counters of their own */
+#define MAX_PASSAGES 65536     /* calls under way whose results are waited for */
+#define MAX_LONG_PASSAGES 4096 /* of these, such with much data */
+#define MAX_ERRNO 4095	       /* include/linux/err.h */
 #define NO_UID 0xffffffff      /* (uid_t)-1: never a user; counts for all that found no room */
 
 /* a section of its own, so that it starts the map that user space writes to */
@@ -23,7 +27,6 @@ const struct call *keep_call __attribute__((unused));
 const struct block *keep_block __attribute__((unused));
 const struct allowance *keep_allowance __attribute__((unused));
 const struct rule *keep_rule __attribute__((unused));
-const struct event *keep_event __attribute__((unused));
 
 /* an inner map: the calls to log for whoever points to it; user space freezes it */
 struct rule_set {
@@ -92,6 +95,28 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } last_seq SEC(".maps");
+
+/* calls that are under way and whose event is due when they are over, by task */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PASSAGES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct passage);
+} passages SEC(".maps");
+
+/* the data of those that have much of it, whole */
+struct long_data {
+	__u8 data[DATA_KEPT];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_LONG_PASSAGES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u64);
+	__type(value, struct long_data);
+} long_passages SEC(".maps");
 
 static __always_inline void *rules_of(void *outer, void *blocks, bool with_blocks, __u32 uid)
 {
@@ -188,6 +213,135 @@ static __always_inline __u32 loginuid_of(struct task_struct *task)
 	return bpf_core_field_exists(task->loginuid) ? BPF_CORE_READ(task, loginuid.val) : NO_UID;
 }
 
+/* Count a match whose event is due; whether there shall be one. */
+static __always_inline bool is_due(struct counters *counters, __u32 action, __u32 limit, __u32 uid)
+{
+	counters->matched++;
+	if (!(action & UIDTRACED_F_LOG)) {
+		counters->counted++;
+		return false;
+	}
+	if (limit && !within_limit(uid, limit)) {
+		counters->limited++;
+		return false;
+	}
+	return true;
+}
+
+static __always_inline void send(struct workspace *w, struct counters *counters, __u16 outcome)
+{
+	__u32 zero = 0;
+	__u64 *seq = bpf_map_lookup_elem(&last_seq, &zero);
+
+	if (!seq)
+		return; /* cannot be: the array is whole */
+	w->e.seq = ++*seq;
+	w->e.cpu = bpf_get_smp_processor_id();
+	w->e.outcome = outcome;
+	if (bpf_ringbuf_output(&events, &w->e, sizeof(w->e) + data_end(w), 0))
+		counters->ring_full++;
+}
+
+/* the result, or the call, must be known before it is known whether there is an event */
+static __always_inline bool is_for_exit(__u32 action)
+{
+	return action & UIDTRACED_F_EXIT &&
+	       (action & UIDTRACED_F_LOG || !(action & UIDTRACED_F_SUCCESS)) && control.results;
+}
+
+static __always_inline void fill(struct workspace *w, struct task_struct *task, __u32 pid,
+				 const struct pt_regs *regs)
+{
+	__u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	__u32 parent_pid = BPF_CORE_READ(parent, tgid);
+
+	w->e.boot_ns = bpf_ktime_get_boot_ns();
+	read_args(regs, w->e.abi, w->e.args);
+	w->e.ret = 0;
+	w->e.duration_ns = 0;
+	w->e.cgroup = bpf_get_current_cgroup_id();
+	w->e.euid = BPF_CORE_READ(task, cred, euid.val);
+	w->e.loginuid = loginuid_of(task);
+	/* a task of another pid namespace has no number in ours: the initial one's must do */
+	w->e.pid = pid ?: pid_tgid >> 32;
+	w->e.tid = pid_in_ns(BPF_CORE_READ(task, thread_pid), (__u32)pid_tgid) ?: (__u32)pid_tgid;
+	w->e.ppid = pid_in_ns(BPF_CORE_READ(parent, group_leader, thread_pid), parent_pid)
+			    ?: parent_pid;
+	bpf_get_current_comm(w->e.comm, sizeof(w->e.comm));
+	w->unread = 0;
+	w->addr_room = 0;
+	w->e.data_bytes = 0;
+	read_data(w, ~0U, false);
+}
+
+/* Keep the event until the call is over. */
+static __always_inline bool keep(struct workspace *w)
+{
+	__u64 key = bpf_get_current_task();
+
+	if (data_end(w) > SMALL_DATA && bpf_map_update_elem(&long_passages, &key, w->data, BPF_ANY))
+		return false;
+	if (!bpf_map_update_elem(&passages, &key, w, BPF_ANY))
+		return true;
+	bpf_map_delete_elem(&long_passages, &key);
+	return false;
+}
+
+/* The event of a task's call, copied to the workspace; NULL where it has none. */
+static __always_inline struct workspace *kept(__u64 key, struct passage *passage)
+{
+	__u32 zero = 0;
+	struct workspace *w = bpf_map_lookup_elem(&workspaces, &zero);
+	struct long_data *more;
+
+	if (!w)
+		return NULL;
+	bpf_probe_read_kernel(w, sizeof(*passage), passage);
+	if (data_end(w) > SMALL_DATA) {
+		more = bpf_map_lookup_elem(&long_passages, &key);
+		if (!more)
+			return NULL;
+		bpf_probe_read_kernel(w->data, DATA_KEPT, more);
+	}
+	return w;
+}
+
+/* The call is over: send its event, where it is to have one. Who takes it out sends it. */
+static __always_inline void finish(__u64 key, __u16 outcome, __u64 ret)
+{
+	struct passage *passage = bpf_map_lookup_elem(&passages, &key);
+	struct counters *counters;
+	struct workspace *w;
+	bool failed;
+
+	if (!passage)
+		return;
+	if (passage->e.abi == UIDTRACED_I386 || passage->e.abi == UIDTRACED_ARM)
+		ret = (__s64)(__s32)ret;
+	failed = ret >= (__u64)-MAX_ERRNO;
+	if (outcome == UIDTRACED_RETURNED && !failed && !(passage->action & UIDTRACED_F_SUCCESS)) {
+		if (passage->e.data_bytes > SMALL_DATA)
+			bpf_map_delete_elem(&long_passages, &key);
+		bpf_map_delete_elem(&passages, &key);
+		return;
+	}
+	w = kept(key, passage);
+	if (bpf_map_delete_elem(&passages, &key) || !w)
+		return;
+	if (data_end(w) > SMALL_DATA)
+		bpf_map_delete_elem(&long_passages, &key);
+	counters = counters_of(w->e.uid);
+	if (!counters || !is_due(counters, w->action, w->limit, w->e.uid))
+		return;
+	w->e.ret = ret;
+	w->e.duration_ns = bpf_ktime_get_boot_ns() - w->e.boot_ns;
+	/* after execve the memory is another program's */
+	if (outcome == UIDTRACED_RETURNED && !(is_exec(&w->e) && !failed))
+		read_again(w, !failed);
+	send(w, counters, outcome);
+}
+
 SEC("raw_tp/sys_enter")
 int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -195,11 +349,11 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *task;
 	struct counters *counters;
 	struct rule rule = {};
-	struct event *e;
+	struct workspace *w;
 	struct call call;
 	__u32 abi, uid, id, scopes, blocks, pid, zero = 0;
+	bool for_exit;
 	void *rules;
-	__u64 *seq;
 	__u8 wanted;
 
 	/* most calls end here: no look-up for what nobody traces (-1, a skipped call, is huge) */
@@ -240,39 +394,68 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 
 	counters = counters_of(uid);
-	seq = bpf_map_lookup_elem(&last_seq, &zero);
-	if (!counters || !seq)
+	w = bpf_map_lookup_elem(&workspaces, &zero);
+	if (!counters || !w)
 		return 0; /* cannot be: user space makes NO_UID's, and the array is whole */
-	counters->matched++;
-	if (!(rule.action & UIDTRACED_F_LOG)) {
-		counters->counted++;
+	for_exit = is_for_exit(rule.action);
+	if (!for_exit && !is_due(counters, rule.action, rule.limit, uid))
 		return 0;
-	}
-	if (rule.limit && !within_limit(uid, rule.limit)) {
-		counters->limited++;
+	w->action = rule.action;
+	w->limit = rule.limit;
+	w->e.uid = uid;
+	w->e.revision = rule.revision;
+	w->e.nr = nr;
+	w->e.abi = abi;
+	fill(w, task, pid, (void *)ctx->args[0]);
+	if (!for_exit)
+		send(w, counters, UIDTRACED_ENTERED);
+	else if (!keep(w) && is_due(counters, rule.action, rule.limit, uid))
+		send(w, counters, UIDTRACED_UNKNOWN); /* better without a result than not at all */
+	return 0;
+}
+
+/* The next three are attached while some rule wants results. */
+SEC("raw_tp/sys_exit")
+int on_sys_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	finish(bpf_get_current_task(), UIDTRACED_RETURNED, ctx->args[1]);
+	return 0;
+}
+
+/* calls that never return, and threads that are killed inside one */
+SEC("raw_tp/sched_process_exit")
+int on_thread_end(struct bpf_raw_tracepoint_args *ctx)
+{
+	finish(bpf_get_current_task(), UIDTRACED_ENDED, 0);
+	return 0;
+}
+
+/* From 6.10: execve has read its arguments, and the memory they are in is still there. */
+SEC("raw_tp/sched_prepare_exec")
+int on_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 key = bpf_get_current_task();
+	struct passage *passage = bpf_map_lookup_elem(&passages, &key);
+	struct workspace *w;
+
+	if (!passage || !passage->unread)
 		return 0;
+	w = kept(key, passage);
+	if (w) {
+		read_again(w, false);
+		keep(w);
 	}
-	++*seq;
-	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
-	if (!e) {
-		counters->ring_full++;
-		return 0;
-	}
-	e->boot_ns = bpf_ktime_get_boot_ns();
-	e->seq = *seq;
-	read_args((void *)ctx->args[0], abi, e->args);
-	e->cpu = bpf_get_smp_processor_id();
-	e->uid = uid;
-	e->euid = BPF_CORE_READ(task, cred, euid.val);
-	e->loginuid = loginuid_of(task);
-	/* a task of another pid namespace has no number in ours: the initial one's must do */
-	e->pid = pid ?: pid_tgid >> 32;
-	e->tid = pid_in_ns(BPF_CORE_READ(task, thread_pid), (__u32)pid_tgid) ?: (__u32)pid_tgid;
-	e->revision = rule.revision;
-	e->nr = nr;
-	e->abi = abi;
-	bpf_get_current_comm(e->comm, sizeof(e->comm));
-	bpf_ringbuf_submit(e, 0);
+	return 0;
+}
+
+/*
+ * Run by the daemon (BPF_PROG_TEST_RUN) for a task whose call it will not see the end of: nobody
+ * puts any in by then.
+ */
+SEC("raw_tp")
+int give_up(struct bpf_raw_tracepoint_args *ctx)
+{
+	finish(ctx->args[0], UIDTRACED_UNKNOWN, 0);
 	return 0;
 }
 

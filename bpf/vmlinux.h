@@ -41,6 +41,8 @@ struct pid {
 
 struct task_struct {
 	struct thread_info thread_info;
+	int tgid;
+	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	const struct cred *cred;

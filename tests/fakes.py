@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+from uidtraced.events.records import SyscallEvent
 from uidtraced.policy import Identities, Names
 from uidtraced.rules import Uid
+
+EVENT = SyscallEvent(
+    ts="2026-01-02T03:04:05.123456789Z",
+    event="syscall",
+    seq=81,
+    cpu=0,
+    uid=1000,
+    user="alice",
+    euid=1000,
+    loginuid=None,
+    pid=12,
+    tid=13,
+    comm="bash",
+    ppid=11,
+    abi="x86_64",
+    nr=80,
+    syscall="chdir",
+    args={"filename": "/tmp"},
+    revision=7,
+)
 
 
 class Users:

@@ -25,6 +25,7 @@ from uidtraced.events.clock import WallClock
 from uidtraced.events.decode import Decoder, Naming
 from uidtraced.events.records import PolicyRecord
 from uidtraced.events.render import json_lines, text_lines
+from uidtraced.events.shapes import shapes
 from uidtraced.events.sinks import JournalSink, StreamSink
 from uidtraced.journald import find_journald, follow_journald
 from uidtraced.keeper import Keeper
@@ -35,6 +36,7 @@ from uidtraced.lock import instance_lock
 from uidtraced.losses import Losses
 from uidtraced.planfile import to_plain
 from uidtraced.policy import SystemDirectory, call_name, name_of
+from uidtraced.policy.names import numbers
 from uidtraced.pump import Pump
 from uidtraced.reload import Reloader
 from uidtraced.rules import machine_abis
@@ -96,7 +98,8 @@ def run(options: Options) -> None:
     with contextlib.ExitStack() as stack:
         stack.enter_context(instance_lock())
         sink = stack.enter_context(contextlib.closing(_open_sink(options.output)))
-        tracer = stack.enter_context(Tracer(options.ring_bytes))
+        tables = {abi: numbers(abi) for abi in machine_abis()}
+        tracer = stack.enter_context(Tracer(options.ring_bytes, shapes(tables)))
         names = stack.enter_context(contextlib.closing(UserNames(name_of)))
         directory = stack.enter_context(contextlib.closing(PatientDirectory(SystemDirectory())))
         asyncio.run(_serve(options, tracer, sink, names, directory))

@@ -24,8 +24,8 @@ class Ring(Protocol):
 
     fd: int
 
-    def copy(self) -> memoryview:
-        """Return the next batch; empty where none waits."""
+    def copy(self) -> tuple[memoryview, memoryview]:
+        """Return the next batch, events and their data; no events where none waits."""
 
     def release(self) -> None:
         """Give the room of what was copied back."""
@@ -37,8 +37,8 @@ class Ring(Protocol):
 class Decode(Protocol):
     """Turns a batch into records; `events.decode.Decoder.decode` is one."""
 
-    def __call__(self, batch: memoryview) -> Sequence[Record]:
-        """Return the records of *batch* in their order."""
+    def __call__(self, batch: memoryview, data: memoryview) -> Sequence[Record]:
+        """Return the records of *batch*, whose events refer to *data*, in their order."""
 
 
 class Pump:
@@ -96,9 +96,9 @@ class Pump:
             self._failed(error)
 
     def _drain(self) -> None:
-        batch = self._ring.copy()
+        batch, data = self._ring.copy()
         if batch:
-            self._batch = self._decode(batch)
+            self._batch = self._decode(batch, data)
             self._done(self._sink.write(self._batch))
 
     def _write_own(self) -> None:

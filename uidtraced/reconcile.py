@@ -18,6 +18,7 @@ from uidtraced.rules import (
     EVERYBODY,
     Abi,
     Block,
+    Flag,
     Nr,
     Plan,
     RuleSet,
@@ -91,6 +92,9 @@ class RuleStore(Protocol):
 
     def want(self, calls: Iterable[tuple[Abi, Nr]]) -> None:
         """Let exactly *calls* through to the rules."""
+
+    def want_results(self, *, wanted: bool) -> None:
+        """Wait for the results of calls, or do not: before the first rule that needs them is in."""
 
     def use_scopes(self, scopes: Iterable[tuple[Scope, bool]]) -> None:
         """Look up exactly *scopes*: uids one by one (False), or blocks (True)."""
@@ -231,6 +235,8 @@ def _change(old: Plan, new: Plan, store: RuleStore, revision: int) -> None:
     store.prepare(new_sets, revision)
     store.want(_calls(old_sets | new_sets))
     store.use_scopes(_in_use(old) | _in_use(new))
+    if _needs_results(new_sets):
+        store.want_results(wanted=True)
     # all puts before all removals: a user who goes from one scope to another has both between
     for step in (_put_in, _take_out):
         for scope in Scope:
@@ -280,6 +286,7 @@ def _settle(plan: Plan, store: RuleStore) -> None:
     """Let go of what *plan* does not need."""
     store.want(_calls(plan.rule_sets()))
     store.use_scopes(_in_use(plan))
+    store.want_results(wanted=_needs_results(plan.rule_sets()))
     store.keep_only(plan.rule_sets())
 
 
@@ -320,6 +327,10 @@ def _put_back(old: Plan, new: Plan, store: RuleStore, cause: UidtracedError) -> 
 
 def _calls(rule_sets: Iterable[RuleSet]) -> set[tuple[Abi, Nr]]:
     return {(rule.abi, rule.nr) for rules in rule_sets for rule in rules}
+
+
+def _needs_results(rule_sets: Iterable[RuleSet]) -> bool:
+    return any(rule.flags & Flag.EXIT for rules in rule_sets for rule in rules)
 
 
 def _in_use(plan: Plan) -> set[tuple[Scope, bool]]:

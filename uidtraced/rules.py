@@ -79,6 +79,40 @@ class Flag(enum.IntFlag):
 DEFAULT_FLAGS: Final = Flag.LOG | Flag.SUCCESS
 
 
+class Kind(enum.IntEnum):
+    """How the argument in a register is read (`enum uidtraced_kind` of bpf/event.h)."""
+
+    PLAIN = 0
+    STRING = 1
+    STRINGS = 2
+    """A vector of strings, the last pointer NULL."""
+    SOCKADDR = 3
+    """A socket address; its length is the next argument."""
+    SOCKADDR_BACK = 4
+    """One that the kernel gives back; the next argument points to its length."""
+
+
+class Mark(enum.IntFlag):
+    """What is said of what was read of an argument (`enum uidtraced_mark` of bpf/event.h)."""
+
+    TRUNCATED = 1
+    UNREADABLE = 2
+    AGAIN = 4
+    MORE = 8
+
+
+class Outcome(enum.IntEnum):
+    """What is known of a call's end (`enum uidtraced_outcome` of bpf/event.h)."""
+
+    ENTERED = 0
+    """Sent at its entry."""
+    RETURNED = 1
+    ENDED = 2
+    """It never returned: its thread ended."""
+    UNKNOWN = 3
+    """Nobody waited for it."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Rule:
     """What to do with one system call: *limit* is events per second and uid, 0 for no limit."""

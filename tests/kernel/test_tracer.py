@@ -14,6 +14,7 @@ import pytest
 
 from uidtraced.errors import KernelError, PermissionDeniedError
 from uidtraced.events.decode import Decoder, Naming
+from uidtraced.events.shapes import shapes
 from uidtraced.kernel.inner import InnerMaps, create_inner_map
 from uidtraced.kernel.libbpf import MapFd, check
 from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
@@ -32,6 +33,7 @@ from uidtraced.rules import (
     ScopePlan,
     Uid,
     UidRange,
+    machine_abis,
 )
 
 NOBODY = Uid(65_501)
@@ -53,15 +55,17 @@ def put(tracer: Tracer, scope: Scope, uid: Uid, wanted: frozenset[Rule], revisio
 def drain(tracer: Tracer):
     decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, lambda _: None))
     events = []
-    while batch := tracer.ring.copy():
-        events += decoder.decode(batch)
+    while True:
+        batch, data = tracer.ring.copy()
+        if not batch:
+            return events
+        events += decoder.decode(batch, data)
         tracer.ring.release()
-    return events
 
 
 @pytest.fixture
 def tracer():
-    with Tracer() as tracer:
+    with Tracer(shapes=shapes({abi: numbers(abi) for abi in machine_abis()})) as tracer:
         yield tracer
 
 

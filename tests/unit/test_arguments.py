@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from fakes import EVENT
 from uidtraced.events import flags
-from uidtraced.events.arguments import render_args, strace_line
+from uidtraced.events.arguments import render_args
+from uidtraced.events.data import show_data
+from uidtraced.events.line import strace_line
+from uidtraced.events.shapes import shaped
 from uidtraced.policy.names import numbers
 from uidtraced.rules import Abi
 
@@ -23,7 +28,12 @@ def args(abi: Abi, call: str, *registers: int) -> dict[str, int | str]:
 
 
 def line(abi: Abi, call: str, *registers: int) -> str:
-    return strace_line(call, args(abi, call, *registers))
+    """The call whose memory could not be read."""
+    raw = [one & U64 for one in registers] + [0] * (6 - len(registers))
+    found = dict(args(abi, call, *registers))
+    cut, address = show_data(found, shaped(abi, call), {}, raw)
+    event = replace(EVENT, abi=abi.label, syscall=call, args=found)
+    return strace_line(replace(event, truncated=cut, unreadable=address))
 
 
 # the right-hand sides are what strace 6.1 prints for these registers, with -e raw pointers
@@ -49,7 +59,7 @@ def line(abi: Abi, call: str, *registers: int) -> str:
         (Abi.X86_64, "unshare", (0x10000000,), "CLONE_NEWUSER"),
         (Abi.X86_64, "clone", (0x11,), "SIGCHLD, 0, NULL, NULL, 0"),
         (Abi.X86_64, "getppid", (), ""),
-        (Abi.X86_64, "execve", (0, 1, 2), "NULL, 0x1, 0x2"),
+        (Abi.X86_64, "execve", (0, 1, 2), "NULL, [], 0x2"),
         (Abi.X86_64, "prctl", (15, 1), "PR_SET_NAME, 1, 0, 0, 0"),
         (Abi.X86_64, "umount2", (1, 2), "0x1, MNT_DETACH"),
     ],
@@ -86,7 +96,7 @@ def test_any_registers_of_any_call_render_to_plain_words(call, raw):
     assert all(
         isinstance(one, int) or (one.isascii() and one.isprintable()) for one in found.values()
     )
-    assert strace_line(call[1], found).startswith(f"{call[1]}(")
+    assert line(*call, *raw).startswith(f"{call[1]}(")
 
 
 @given(st.integers(0, 2**32 - 1))

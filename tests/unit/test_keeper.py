@@ -14,7 +14,7 @@ from uidtraced.rules import Scope
 
 class Store:
     def __getattr__(self, name):
-        return lambda *_: None
+        return lambda *_, **__: None
 
 
 @pytest.fixture

@@ -42,10 +42,10 @@ class PipeRing:
     def add(self, events: bytes) -> None:
         os.write(self._writer, events)
 
-    def copy(self) -> memoryview:
+    def copy(self) -> tuple[memoryview, memoryview]:
         with contextlib.suppress(BlockingIOError):
             self._waiting += os.read(self.fd, 3)
-        return memoryview(self._waiting)
+        return memoryview(self._waiting), memoryview(b"")
 
     def release(self) -> None:
         self.released += len(self._waiting)
@@ -90,7 +90,7 @@ def run_pump(steps) -> None:
         failed = []
         wrote = []
         sink = Slow(0)
-        decode = lambda batch: [chr(one) for one in batch]  # noqa: E731
+        decode = lambda batch, data: [chr(one) for one in batch]  # noqa: E731
         pump = Pump(ring, decode, sink, wrote.extend, failed.append)
         pump.wrote = wrote
         try:

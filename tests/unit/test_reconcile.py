@@ -47,6 +47,7 @@ class Kernel:
         self.scopes: set[tuple[Scope, bool]] = set()
         self.prepared: set[RuleSet] = set()
         self.attached = False
+        self.results = False
         self.left = fail_at
         self.watch = lambda: None
 
@@ -69,6 +70,11 @@ class Kernel:
 
     def use_scopes(self, scopes: Iterable[tuple[Scope, bool]]) -> None:
         self.scopes = set(scopes)
+
+    def want_results(self, *, wanted: bool) -> None:
+        if wanted != self.results:
+            self._call()
+        self.results = wanted
 
     def prepare(self, rule_sets: Iterable[RuleSet], revision: int) -> None:
         self._call()

@@ -1,4 +1,4 @@
-"""Renders the arguments of a system call by name and type, and the call as strace prints it."""
+"""Renders the arguments of a system call by name and type, from the registers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import msgspec
 from uidtraced.events.flags import WORDS
 from uidtraced.rules import Abi
 
-Argument: TypeAlias = int | str
-_Convert: TypeAlias = Callable[[int], Argument]
+Number: TypeAlias = int | str
+"""An argument as its register alone says it."""
+
+_Convert: TypeAlias = Callable[[int], Number]
 
 _AT_FDCWD: Final = -100  # include/uapi/linux/fcntl.h
 _REGISTERS: Final = 6
@@ -62,7 +64,7 @@ def _pointer(bits: int) -> _Convert:
     return convert
 
 
-def _directory(raw: int) -> Argument:
+def _directory(raw: int) -> Number:
     fd = _INT(raw)
     return "AT_FDCWD" if fd == _AT_FDCWD else fd
 
@@ -106,33 +108,56 @@ def _number(kind: str, word: int) -> Callable[[int], int]:
 
 
 @functools.cache
+def is_mode(call: str, name: str) -> bool:
+    """Whether the argument *name* of *call* is permission bits, which strace prints in octal."""
+    kinds = dict(_signatures().get(call, ()))
+    return (kinds.get(name) in _MODE or name == "mode") and (call, name) not in WORDS
+
+
+@functools.cache
 def _signatures() -> Mapping[str, list[tuple[str, str]]]:
     data = importlib.resources.files(__package__).joinpath("signatures.json").read_bytes()
     return msgspec.json.decode(data, type=dict[str, list[tuple[str, str]]])
 
 
 @functools.cache
+def registers(abi: Abi, call: str) -> tuple[Sequence[tuple[str, str]], list[int]]:
+    """Return name and C type of each argument of *call*, and the first register of each.
+
+    No arguments for a call that is not known; those that have no register are left out.
+    """
+    signature = _signatures().get(call, [])
+    where: list[int] = []
+    at = 0
+    for _, kind in signature:
+        wide = _is_wide(abi, kind)
+        if wide and abi is Abi.ARM:
+            at += at % 2  # the procedure call standard wants pairs to start at an even register
+        if at + wide >= _REGISTERS:
+            break
+        where.append(at)
+        at += 1 + wide
+    return signature[: len(where)], where
+
+
+def _is_wide(abi: Abi, kind: str) -> bool:
+    """Whether an argument takes two registers."""
+    return _WORD_BITS[abi] == 32 and kind in _SIGNED_64 | _UNSIGNED_64  # noqa: PLR2004
+
+
+@functools.cache
 def _plan(abi: Abi, call: str) -> tuple[tuple[str, int, int, _Convert], ...]:
     """Return name, first register, second register (-1 for none) and converter, by argument."""
     word = _WORD_BITS[abi]
-    known = _signatures().get(call)
-    if known is None:
+    if call not in _signatures():
         return tuple((f"arg{n}", n, -1, _unsigned(word)) for n in range(_REGISTERS))
-    plan = []
-    at = 0
-    for name, kind in known:
-        wide = word == 32 and kind in _SIGNED_64 | _UNSIGNED_64  # noqa: PLR2004
-        if wide and abi is Abi.ARM:
-            at += at % 2  # the procedure call standard wants pairs to start at an even register
-        last = at + 1 if wide else at
-        if last >= _REGISTERS:
-            break
-        plan.append((name, at, last if wide else -1, _converter(call, name, kind, word)))
-        at = last + 1
-    return tuple(plan)
+    return tuple(
+        (name, at, at + 1 if _is_wide(abi, kind) else -1, _converter(call, name, kind, word))
+        for (name, kind), at in zip(*registers(abi, call), strict=True)
+    )
 
 
-def render_args(abi: Abi, call: str, raw: Sequence[int]) -> dict[str, Argument]:
+def render_args(abi: Abi, call: str, raw: Sequence[int]) -> dict[str, Number]:
     """Return the arguments of *call* by name, from the registers *raw* (unsigned, 64 bits).
 
     Integers have the width and sign of their C type; pointers, flags and the like are words.
@@ -141,35 +166,3 @@ def render_args(abi: Abi, call: str, raw: Sequence[int]) -> dict[str, Argument]:
         name: convert(raw[first] if second < 0 else raw[first] | raw[second] << 32)
         for name, first, second, convert in _plan(abi, call)
     }
-
-
-@functools.cache
-def _modes(call: str) -> frozenset[str]:
-    """Return the arguments of *call* that are permission bits, which strace prints in octal."""
-    return frozenset(
-        name
-        for name, kind in _signatures().get(call, ())
-        if (kind in _MODE or name == "mode") and (call, name) not in WORDS
-    )
-
-
-def strace_line(call: str, args: Mapping[str, Argument]) -> str:
-    """Return the call as strace prints it, without its result."""
-    modes = _modes(call)
-    parts = []
-    for name, value in args.items():
-        if name in modes and isinstance(value, int):
-            if name == "mode" and not _may_create(args):
-                continue
-            parts.append(f"0{value:o}".zfill(3) if value else "000")
-        else:
-            parts.append(str(value))
-    return f"{call}({', '.join(parts)})"
-
-
-def _may_create(args: Mapping[str, Argument]) -> bool:
-    """Whether the mode of an open means anything; of other calls it always does."""
-    flags = args.get("flags")
-    if not isinstance(flags, str) or not flags.startswith("O_"):
-        return True
-    return "O_CREAT" in flags or "O_TMPFILE" in flags

@@ -7,29 +7,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from msgspec import UNSET, UnsetType
+
 from uidtraced.events.arguments import render_args
 from uidtraced.events.clock import WallClock
-from uidtraced.events.records import SyscallEvent
-from uidtraced.rules import Abi, Nr, Uid
+from uidtraced.events.data import Names, read_parts, show_data
+from uidtraced.events.records import Argument, SyscallEvent
+from uidtraced.events.results import result
+from uidtraced.events.shapes import shaped
+from uidtraced.events.text import text
+from uidtraced.rules import Abi, Nr, Outcome, Uid
 
 NO_UID: Final = 2**32 - 1
 
 _FORMATS: Final[Mapping[str, str]] = {
-    "boot_ns": "Q",
-    "seq": "Q",
+    **dict.fromkeys(("boot_ns", "seq"), "Q"),
     "args": "6Q",
-    "cpu": "I",
-    "uid": "I",
-    "euid": "I",
-    "loginuid": "I",
-    "pid": "I",
-    "tid": "I",
-    "revision": "I",
-    "nr": "H",
-    "abi": "H",
+    **dict.fromkeys(("ret", "duration_ns", "cgroup"), "Q"),
+    **dict.fromkeys(("cpu", "uid", "euid", "loginuid", "pid", "tid", "ppid", "revision"), "I"),
+    **dict.fromkeys(("data_at", "data_bytes"), "I"),
+    **dict.fromkeys(("nr", "abi", "outcome"), "H"),
     "comm": "16s",
 }
 """How each member of `struct event` is read; where it lies comes from cffi."""
+
+_NO_RESULT: Final[tuple[int | UnsetType | None, str | UnsetType | None, int | UnsetType]] = (
+    UNSET,
+    UNSET,
+    UNSET,
+)
 
 SyscallName: TypeAlias = Callable[[Abi, Nr], str]
 UserName: TypeAlias = Callable[[Uid], str | None]
@@ -50,8 +56,8 @@ def event_struct(offsets: Mapping[str, int], size: int) -> struct.Struct:
 
 
 def printable_comm(raw: bytes) -> str:
-    r"""Return a thread's name up to its NUL; what is not UTF-8 becomes ``\\xNN``."""
-    return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+    """Return a thread's name, up to its NUL."""
+    return text(raw.partition(b"\0")[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +85,26 @@ class Decoder:
             found = self._calls[key] = (known, self._naming.syscall(known, Nr(nr)))
         return found
 
-    def decode(self, batch: memoryview) -> list[SyscallEvent]:
-        """Return the events of *batch* in their order."""
+    def decode(self, batch: memoryview, data: memoryview) -> list[SyscallEvent]:
+        """Return the events of *batch*, whose parts are in *data*, in their order."""
         self._clock.refresh()
         when, user, call = self._clock.format_boot_ns, self._naming.user, self._call
         events = []
         for fields in self._struct.iter_unpack(batch):
-            boot_ns, seq, *args, cpu, uid, euid, loginuid, pid, tid, revision, nr, abi, comm = (
-                fields
-            )
+            boot_ns, seq, *raw, ret, duration_ns, _, cpu, uid, euid, loginuid = fields[:15]
+            pid, tid, ppid, revision, data_at, data_bytes, nr, abi, outcome, comm = fields[15:]
             known, name = call(abi, nr)
+            args: dict[str, Argument] = dict(render_args(known, name, raw))
+            cut: Names = UNSET
+            address: Names = UNSET
+            if shape := shaped(known, name):
+                parts = read_parts(data, data_at, data_at + data_bytes)
+                cut, address = show_data(args, shape, parts, raw)
+            returned, error, duration = _NO_RESULT
+            if outcome != Outcome.ENTERED:
+                returned, error, duration = None, None, duration_ns
+                if outcome == Outcome.RETURNED:
+                    returned, error = result(known, name, ret)
             events.append(
                 SyscallEvent(
                     ts=when(boot_ns),
@@ -102,10 +118,16 @@ class Decoder:
                     pid=pid,
                     tid=tid,
                     comm=printable_comm(comm),
+                    ppid=ppid,
                     abi=known.label,
                     nr=nr,
                     syscall=name,
-                    args=render_args(known, name, args),
+                    args=args,
+                    truncated=cut,
+                    unreadable=address,
+                    ret=returned,
+                    errno=error,
+                    duration_ns=duration,
                     revision=revision,
                 )
             )

@@ -6,33 +6,76 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+Argument: TypeAlias = int | str | list[str | int] | dict[str, int | str] | None
+"""A number, words, a string, a vector of strings, or a socket address."""
 
-class SyscallEvent(msgspec.Struct, frozen=True):
+
+class SyscallEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One system call of a traced user; fields in the order in which they are written."""
 
     ts: str
     """When the call was entered: RFC 3339 in UTC, to the nanosecond."""
     event: Literal["syscall"]
+    """The kind of record."""
     seq: int
     """Counts this cpu's events from 1; a hole is a loss, and a `loss` record says how many."""
     cpu: int
+    """Where the event was sent: at the call's entry, or with `at: exit` at its end."""
     uid: int
-    """The real uid, as the initial user namespace numbers it."""
+    """The real uid at the call's entry, as the initial user namespace numbers it."""
     user: str | None
-    """The name of *uid*; null where it has none."""
+    """The name of `uid`; null where it has none."""
     euid: int
+    """The effective uid, likewise."""
     loginuid: int | None
     """The audit login uid; null where unset."""
     pid: int
     """The thread group, in the daemon's pid namespace where it has a number there."""
     tid: int
+    """The thread, likewise."""
     comm: str
-    """The thread's name; bytes that are not UTF-8 are shown as ``\\xNN``."""
+    """The thread's name; a string as in `args`."""
+    ppid: int
+    """The parent's thread group, as `pid`; 0 where there is none."""
     abi: str
+    """How the kernel was entered: x86_64, i386, x32, arm64 or arm."""
     nr: int
     """The number in the ABI's own table, without the x32 bit."""
     syscall: str
-    args: dict[str, int | str]
+    """The name in that table."""
+    args: dict[str, Argument]
+    """The arguments by the kernel's names for them.
+
+    Integers have the width and sign of their C type. Flags and the like are words, pointers are
+    addresses such as "0x7ffd5c0e1b2a" or "NULL". Paths and names are strings as they were at the
+    call's entry, null for a null pointer; bytes that are not UTF-8 are ``\\xNN``, and a backslash
+    that would read as such is ``\\x5c``. `argv` is a list of strings, with the address of one that
+    was unreadable; a socket address is an object with the members of its C struct, an abstract
+    Unix name after ``@``. What the kernel gives back (accept, getsockname, getpeername, recvfrom)
+    is decoded with `at: exit` alone, and is an address otherwise.
+    """
+    truncated: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """The arguments of which there is more than is shown; left out where there are none."""
+    unreadable: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """The arguments whose memory could not be read, shown as addresses; left out likewise.
+
+    A bad pointer is; and, unless `at: exit` gave it a second chance, a string that was not in
+    memory yet.
+    """
+    ret: int | msgspec.UnsetType | None = msgspec.UNSET
+    """With `at: exit`, what the kernel returned: for an error the negative of its number.
+
+    Null for a call that never returned (exit, a thread killed inside a call), or whose return
+    nobody waited for: tracing ended before, or 65,536 calls were waited for already.
+    """
+    errno: str | msgspec.UnsetType | None = msgspec.UNSET
+    """With `at: exit`, the name of the error, null without one.
+
+    ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND and ERESTART_RESTARTBLOCK say that a signal came:
+    the program gets EINTR, or the call is made again, which is a call of its own.
+    """
+    duration_ns: int | msgspec.UnsetType = msgspec.UNSET
+    """With `at: exit`, from the call's entry to its return, or to when the event was sent."""
     revision: int
     """The policy revision at which the rule set that matched came into force."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from uidtraced.events.arguments import strace_line
+from uidtraced.events.line import strace_line
 from uidtraced.events.records import LossRecord, PolicyRecord, Record, SyscallEvent
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def message(record: Record) -> str:
     """Return *record* as one line to read; a system call is as strace prints it, after the user."""
     match record:
         case SyscallEvent():
-            call = strace_line(record.syscall, record.args)
+            call = strace_line(record)
             foreign = "" if record.abi in _NATIVE else f"{record.abi}:"
             who = str(record.uid) if record.user is None else record.user
             return printable(f"{who}: {foreign}{call}")
@@ -83,9 +83,9 @@ def journal_entry(record: Record) -> bytes:
     parts = [_WARNING if lost else _INFO, _field("MESSAGE", message(record))]
     for name, field in _fields(type(record)):
         value = getattr(record, name)
-        if isinstance(value, dict):
+        if isinstance(value, dict | list):
             value = _encoder.encode(value).decode()
-        if value is not None:
+        if value is not None and value is not msgspec.UNSET:
             parts.append(_field(field, str(value)))
     return b"".join(parts)
 

@@ -38,10 +38,10 @@ static struct bpf_object *uidtraced_open(const void *code, size_t size)
 	return bpf_object__open_mem(code, size, &opts);
 }
 
-/* Run a raw_tp program once, in the calling task. Its own answer must be 0. */
-static int uidtraced_run_once(int prog_fd)
+/* Run a raw_tp program once, in the calling task, with one argument. Its answer must be 0. */
+static int uidtraced_run_once(int prog_fd, __u64 argument)
 {
-	__u64 args[2] = {};
+	__u64 args[2] = {argument};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = args, .ctx_size_in = sizeof(args));
 	int err = bpf_prog_test_run_opts(prog_fd, &opts);
 
@@ -108,30 +108,38 @@ static void ring_close(struct ring *ring)
 
 /*
  * Copy whole events from *position on (from what was released, where it is 0) and move it behind
- * the last one. Stops at a record that is still being written, and when no room is left.
+ * the last one: the events side by side, and what belongs to them one after the other into data,
+ * where event.data_at says. Returns how many. Stops at a record that is still being written, and
+ * when no room is left; data must have room for UIDTRACED_DATA_MAX + 512.
  */
-static size_t ring_copy(struct ring *ring, void *out, size_t room, __u64 *position)
+static size_t ring_copy(struct ring *ring, struct event *out, size_t room, uint8_t *data,
+			size_t data_room, __u64 *position)
 {
 	uint64_t at = *position ? *position : *ring->consumer;
 	uint64_t end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
-	size_t used = 0;
+	size_t events = 0, used = 0;
 
-	while (at < end && room - used >= sizeof(struct event)) {
+	while (at < end && events < room) {
 		const uint8_t *record = ring->data + (at & (ring->size - 1));
 		uint32_t header = __atomic_load_n((const uint32_t *)record, __ATOMIC_ACQUIRE);
 		uint32_t length = header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
+		uint32_t more = length - sizeof(struct event);
 
 		if (header & BPF_RINGBUF_BUSY_BIT)
 			break;
 		if (!(header & BPF_RINGBUF_DISCARD_BIT)) {
-			memcpy((uint8_t *)out + used, record + BPF_RINGBUF_HDR_SZ,
-			       sizeof(struct event));
-			used += sizeof(struct event);
+			if (more > data_room - used)
+				break;
+			record += BPF_RINGBUF_HDR_SZ;
+			memcpy(&out[events], record, sizeof(struct event));
+			memcpy(data + used, record + sizeof(struct event), more);
+			out[events++].data_at = used;
+			used += more;
 		}
 		at += (length + BPF_RINGBUF_HDR_SZ + 7) / 8 * 8;
 	}
 	*position = at;
-	return used;
+	return events;
 }
 
 static void ring_release(struct ring *ring, __u64 position)

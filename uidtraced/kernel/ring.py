@@ -12,8 +12,8 @@ EVENT_OFFSETS: Final[dict[str, int]] = {
 }
 """Where each member of `struct event` (bpf/event.h) lies, in bytes."""
 
-RECORD_SIZE: Final[int] = (EVENT_SIZE + 8 + 7) // 8 * 8
-"""Bytes of the ring that one event takes: 8 of header, rounded up to 8."""
+_DATA_BYTES: Final = 1 << 20
+"""Room for what the events of a batch point to; one has less than 10 KiB of it."""
 
 
 class RingReader:
@@ -25,20 +25,24 @@ class RingReader:
         self._ring = ffi.new("struct ring *")
         check("mmap of the ring buffer", lib.ring_open(self._ring, map_fd, size))
         self._position = ffi.new("__u64 *")
-        self._room = batch_events * EVENT_SIZE
-        self._buffer = ffi.new("char[]", self._room)
-        self._view = memoryview(ffi.buffer(self._buffer))
+        self._room = batch_events
+        self._events = ffi.new("struct event[]", batch_events)
+        self._data = ffi.new("uint8_t[]", _DATA_BYTES)
+        self._view = memoryview(ffi.buffer(self._events))
+        self._data_view = memoryview(ffi.buffer(self._data))
         self.fd = map_fd
         """Readable (poll, epoll) while events wait."""
 
-    def copy(self) -> memoryview:
-        """Return the next events, `EVENT_SIZE` bytes each; valid until the next `copy()`.
+    def copy(self) -> tuple[memoryview, memoryview]:
+        """Return the next events, `EVENT_SIZE` bytes each, and the data that they refer to.
 
-        Empty where none waits. What a reader copied and did not release before it ended, the
-        next reader of the ring gets again.
+        Both are valid until the next `copy()`; no events where none waits. What a reader copied
+        and did not release before it ended, the next reader of the ring gets again.
         """
-        used = lib.ring_copy(self._ring, self._buffer, self._room, self._position)
-        return self._view[:used]
+        events = lib.ring_copy(
+            self._ring, self._events, self._room, self._data, _DATA_BYTES, self._position
+        )
+        return self._view[: events * EVENT_SIZE], self._data_view
 
     def release(self) -> None:
         """Give the room of all that was copied back to the kernel."""

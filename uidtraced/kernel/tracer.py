@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.resources
 import mmap
 import os
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from uidtraced.errors import UnsupportedError
+from uidtraced.errors import KernelError, UnsupportedError
 from uidtraced.kernel.inner import InnerMaps
 from uidtraced.kernel.libbpf import (
     MapFd,
@@ -22,7 +23,7 @@ from uidtraced.kernel.libbpf import (
     start_log,
 )
 from uidtraced.kernel.ring import RingReader
-from uidtraced.rules import Abi, Block, Flag, Nr, RuleSet, Scope, Uid
+from uidtraced.rules import Abi, Block, Flag, Kind, Mark, Nr, Outcome, RuleSet, Scope, Uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _KEY: Final = struct.Struct("=I")
 _BLOCK: Final = struct.Struct("=I4s")  # struct block of bpf/event.h
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
+_TASK: Final = struct.Struct("=Q")
+_RESULT_PROGRAMS: Final = ("on_sys_exit", "on_thread_end", "on_exec")
 _NO_UID: Final = _KEY.pack(2**32 - 1)
 
 DEFAULT_RING_BYTES: Final = 8 * 2**20
@@ -51,8 +54,15 @@ class Tracer:
     Closing it ends tracing and leaves nothing in the kernel.
     """
 
-    def __init__(self, ring_bytes: int = DEFAULT_RING_BYTES) -> None:
+    def __init__(
+        self,
+        ring_bytes: int = DEFAULT_RING_BYTES,
+        shapes: Mapping[tuple[Abi, Nr], bytes] | None = None,
+    ) -> None:
         """Load the object; *ring_bytes* is a power of two and a multiple of the page size.
+
+        *shapes* says how the arguments of a call are read, a `Kind` for each register; what it
+        has not is read as registers alone.
 
         ValueError where it is not; UnsupportedError where the kernel lacks BTF or another need,
         PermissionDeniedError without the capabilities, KernelError for the rest.
@@ -66,6 +76,7 @@ class Tracer:
                 "which is needed; boot a kernel that has it"
             )
         self._link: Any = ffi.NULL
+        self._result_links: list[Any] = []
         self.batches = True
         """Whether the kernel takes many changes of an outer map at once (from 5.19)."""
         self._inner = InnerMaps()
@@ -76,6 +87,7 @@ class Tracer:
         try:
             ring = self._map("events")
             check("bpf_map__set_max_entries", lib.bpf_map__set_max_entries(ring, ring_bytes))
+            self._set_shapes(shapes or {})
             check("bpf_object__load", lib.bpf_object__load(self._object))
             for scope in Scope:
                 self._outer[scope] = self._map_fd(scope.value)
@@ -83,6 +95,7 @@ class Tracer:
             self._classes = self._map_fd("classes")
             self._control_memory, self._control = self._map_control()
             self._counts = self._map_fd("counts")
+            self._passages = self._map_fd("passages")
             self._cpus = check("libbpf_num_possible_cpus", lib.libbpf_num_possible_cpus())
             self._counts.update(_NO_UID, bytes(ffi.sizeof("struct counters") * self._cpus))
             self._identify()
@@ -105,14 +118,27 @@ class Tracer:
             memory = mmap.mmap(lib.bpf_map__fd(self._map(".data.control")), size)
         return memory, ffi.from_buffer("struct control *", memory)
 
+    def _set_shapes(self, shapes: Mapping[tuple[Abi, Nr], bytes]) -> None:
+        size = ffi.sizeof("struct shape")
+        table = bytearray(size * lib.UIDTRACED_NR_MAX * len(Abi))
+        for (abi, nr), kinds in shapes.items():
+            at = (abi * lib.UIDTRACED_NR_MAX + nr) * size
+            table[at : at + len(kinds)] = kinds
+        call = "bpf_map__set_initial_value"
+        found = self._map(".rodata.shapes")
+        check(call, lib.bpf_map__set_initial_value(found, bytes(table), len(table)))
+
     def _program(self, name: str) -> Any:
         found = lib.bpf_object__find_program_by_name(self._object, name.encode())
         return check_pointer(f"bpf_object__find_program_by_name({name})", found)
 
     def _identify(self) -> None:
         """Let the kernel note who this process is, so that it never traces it."""
-        fd = lib.bpf_program__fd(self._program("who_am_i"))
-        check("bpf_prog_test_run_opts", lib.uidtraced_run_once(fd))
+        self._run_once("who_am_i")
+
+    def _run_once(self, name: str, argument: int = 0) -> None:
+        fd = lib.bpf_program__fd(self._program(name))
+        check("bpf_prog_test_run_opts", lib.uidtraced_run_once(fd, argument))
 
     @property
     def attached(self) -> bool:
@@ -122,14 +148,62 @@ class Tracer:
     def attach(self) -> None:
         """Start seeing system calls; nothing where it is attached."""
         if not self.attached:
-            link = lib.bpf_program__attach(self._program("on_sys_enter"))
-            self._link = check_pointer("bpf_program__attach", link)
+            self._link = self._attach("on_sys_enter")
+
+    def _attach(self, program: str) -> Any:
+        link = lib.bpf_program__attach(self._program(program))
+        return check_pointer(f"bpf_program__attach({program})", link)
 
     def detach(self) -> None:
-        """Stop seeing them: every task is off the slow entry path again."""
+        """Stop seeing them: every task is off the slow entry path again.
+
+        Calls under way whose results were waited for are sent without.
+        """
         link, self._link = self._link, ffi.NULL
         if link != ffi.NULL:
             check("bpf_link__destroy", lib.bpf_link__destroy(link))
+        self.want_results(wanted=False)
+
+    def want_results(self, *, wanted: bool) -> None:
+        """Attach what waits for the results of calls, or detach it.
+
+        Attach it before there is a rule with `Flag.EXIT`, and detach it when there is none:
+        calls under way then are sent without results. A detached one costs nobody anything.
+        """
+        if wanted and not self._result_links:
+            for program in _RESULT_PROGRAMS:
+                try:
+                    self._result_links.append(self._attach(program))
+                except KernelError as error:
+                    # tracepoint sched_prepare_exec came with Linux 6.10; without it some strings
+                    # of execve stay unreadable
+                    if program != "on_exec" or error.errno != errno.ENOENT:
+                        self._detach_results()
+                        raise
+            self._control.results = 1
+        elif not wanted and self._result_links:
+            self._control.results = 0
+            self._wait_for_programs()
+            self._detach_results()
+            self._wait_for_programs()
+            for key in list(self._passages.keys(_TASK.size)):
+                self._run_once("give_up", _TASK.unpack(key)[0])
+
+    def _detach_results(self) -> None:
+        links, self._result_links = self._result_links, []
+        for link in links:
+            check("bpf_link__destroy", lib.bpf_link__destroy(link))
+
+    def _wait_for_programs(self) -> None:
+        """Wait until every run of a program that has begun has ended.
+
+        A change of a map of maps does (synchronize_rcu in maybe_wait_bpf_programs,
+        kernel/bpf/syscall.c), also one that takes out what was put in just before.
+        """
+        inner = self._inner.get(frozenset(), 0)
+        self._classes.update(_KEY.pack(inner.id), _KEY.pack(inner.fd))
+        if inner.id not in self._in_classes:
+            self._classes.delete_all([_KEY.pack(inner.id)])
 
     def want(self, calls: Iterable[tuple[Abi, Nr]]) -> None:
         """Let exactly *calls* through to the rules; calls of other numbers end at once."""
@@ -236,9 +310,11 @@ class Tracer:
 
     def close(self) -> None:
         """Detach, unload and close everything; may be called again."""
-        link, self._link = self._link, ffi.NULL
-        if link != ffi.NULL:
-            lib.bpf_link__destroy(link)
+        links, self._result_links = [self._link, *self._result_links], []
+        self._link = ffi.NULL
+        for link in links:
+            if link != ffi.NULL:
+                lib.bpf_link__destroy(link)
         if (ring := getattr(self, "ring", None)) is not None:
             ring.close()
         for one in (*self._outer.values(), *self._blocks.values()):
@@ -248,8 +324,9 @@ class Tracer:
         if (memory := getattr(self, "_control_memory", None)) is not None and not memory.closed:
             ffi.release(self._control)
             memory.close()  # it has a duplicate of the fd
-        if (counts := getattr(self, "_counts", None)) is not None:
-            counts.close()
+        for name in ("_counts", "_passages"):
+            if (one_map := getattr(self, name, None)) is not None:
+                one_map.close()
         self._inner.close()
         opened, self._object = self._object, ffi.NULL
         if opened != ffi.NULL:
@@ -288,4 +365,7 @@ def constants() -> dict[str, int]:
     """Return the numbers of bpf/event.h that `rules` has too, for the test that compares them."""
     names = [f"UIDTRACED_{abi.name}" for abi in Abi]
     names += [f"UIDTRACED_F_{flag.name}" for flag in Flag]
+    names += [f"UIDTRACED_{kind.name}" for kind in Kind]
+    names += [f"UIDTRACED_{outcome.name}" for outcome in Outcome]
+    names += [f"UIDTRACED_M_{mark.name}" for mark in Mark]
     return {name: int(getattr(lib, name)) for name in [*names, "UIDTRACED_NR_MAX"]}

@@ -1,0 +1,62 @@
+"""Which arguments of a call point to strings or addresses: by rule, from the signatures.
+
+The kernel's program gets it as a table, by register, and the decoder reads by the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Final
+
+from uidtraced.events.arguments import registers
+from uidtraced.rules import Abi, Kind, Nr
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_LENGTH: Final = re.compile(r"(\w+_)?len|optlen|count|size|bufsiz")
+"""Names of arguments that say how long the buffer before them is."""
+
+_NO_STRINGS: Final = re.compile(r"\w*addr")
+"""Names of ``char*`` arguments that are addresses: those of shmat and shmdt."""
+
+_MORE: Final = {("mount", "data"): Kind.STRING}
+"""What the C type does not tell: mount's options are a ``void*``, by name a string."""
+
+
+def kind_of(call: str, signature: Sequence[tuple[str, str]], position: int) -> Kind:
+    """Return how the argument at *position* of *call* is read."""
+    name, kind = signature[position]
+    following, its_kind = (*signature, ("", ""))[position + 1]
+    if kind == "char*" and not _LENGTH.fullmatch(following) and not _NO_STRINGS.fullmatch(name):
+        return Kind.STRING
+    if kind == "char**" and name == "argv":
+        return Kind.STRINGS
+    if kind == "struct sockaddr*":
+        return Kind.SOCKADDR_BACK if its_kind == "int*" else Kind.SOCKADDR
+    return _MORE.get((call, name), Kind.PLAIN)
+
+
+@functools.cache
+def shaped(abi: Abi, call: str) -> tuple[tuple[str, int, Kind], ...]:
+    """Return name, register and kind of those arguments of *call* that are more than a number."""
+    signature, where = registers(abi, call)
+    return tuple(
+        (signature[position][0], register, kind)
+        for position, register in enumerate(where)
+        if (kind := kind_of(call, signature, position)) is not Kind.PLAIN
+    )
+
+
+def shapes(tables: Mapping[Abi, Mapping[str, Nr]]) -> dict[tuple[Abi, Nr], bytes]:
+    """Return a kind for each register of the calls of *tables* that have one."""
+    found = {}
+    for abi, table in tables.items():
+        for call, nr in table.items():
+            kinds = bytearray(6)
+            for _, register, kind in shaped(abi, call):
+                kinds[register] = kind
+            if any(kinds):
+                found[abi, nr] = bytes(kinds)
+    return found
