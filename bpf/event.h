@@ -64,15 +64,26 @@ struct counters {
 	__u64 counted;
 };
 
+/* value of the map of accounts, per uid: user space's own, in a map so that it outlives a daemon */
+struct account {
+	__u64 written;	/* events that the output took */
+	__u64 position; /* up to where in the ring they are counted */
+	__u64 told;	/* losses that a record told of */
+};
+
 /* what user space sets while the program runs; each member is read at most once a call */
 struct control {
 	__u8 wanted[UIDTRACED_NR_MAX]; /* [nr]: a bit for each ABI in which somebody wants it */
-	__u32 scopes;		       /* outer maps in use */
-	__u32 blocks;		       /* maps of blocks in use */
-	__u32 results;		       /* whether the programs are attached that wait for them */
-	__u32 self_tgid;	       /* the daemon, in the initial pid namespace */
-	__u32 journal_pid;	       /* the journal, in the daemon's pid namespace; 0 if none */
-	__u32 pidns_level;	       /* the daemon's pid namespace: how deep, and which */
+	__u64 writing;		       /* the daemon writes the ring's events up to here; 0: none */
+	__u64 alive_ns;		       /* when the daemon was last seen alive, CLOCK_BOOTTIME */
+	__u32 revision;		       /* of the policy in force */
+	__u32 generation;  /* of the programs that are to act: others may be on their way */
+	__u32 scopes;	   /* outer maps in use */
+	__u32 blocks;	   /* maps of blocks in use */
+	__u32 results;	   /* whether the programs are attached that wait for them */
+	__u32 self_tgid;   /* the daemon, in the initial pid namespace */
+	__u32 journal_pid; /* the journal, in the daemon's pid namespace; 0 if none */
+	__u32 pidns_level; /* the daemon's pid namespace: how deep, and which */
 	__u32 pidns_inum;
 };
 

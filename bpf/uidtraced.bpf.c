@@ -22,6 +22,9 @@
 /* a section of its own, so that it starts the map that user space writes to */
 volatile struct control control SEC(".data.control") = {};
 
+/* of this program; where a new version takes over, control.generation says whose turn it is */
+const volatile __u32 generation SEC(".rodata.generation") = 1;
+
 /* types that only pointers reach: without these clang leaves them out of the object's BTF */
 const struct call *keep_call __attribute__((unused));
 const struct block *keep_block __attribute__((unused));
@@ -89,9 +92,10 @@ struct {
 	__type(value, struct counters);
 } counts SEC(".maps");
 
+/* of each cpu: 0, the last event's number; 1, how many events found the ring full */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, __u64);
 } last_seq SEC(".maps");
@@ -117,6 +121,14 @@ struct {
 	__type(key, __u64);
 	__type(value, struct long_data);
 } long_passages SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_COUNTED_UIDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct account);
+} accounts SEC(".maps");
 
 static __always_inline void *rules_of(void *outer, void *blocks, bool with_blocks, __u32 uid)
 {
@@ -230,16 +242,19 @@ static __always_inline bool is_due(struct counters *counters, __u32 action, __u3
 
 static __always_inline void send(struct workspace *w, struct counters *counters, __u16 outcome)
 {
-	__u32 zero = 0;
+	__u32 zero = 0, one = 1;
 	__u64 *seq = bpf_map_lookup_elem(&last_seq, &zero);
+	__u64 *lost = bpf_map_lookup_elem(&last_seq, &one);
 
-	if (!seq)
+	if (!seq || !lost)
 		return; /* cannot be: the array is whole */
 	w->e.seq = ++*seq;
 	w->e.cpu = bpf_get_smp_processor_id();
 	w->e.outcome = outcome;
-	if (bpf_ringbuf_output(&events, &w->e, sizeof(w->e) + data_end(w), 0))
+	if (bpf_ringbuf_output(&events, &w->e, sizeof(w->e) + data_end(w), 0)) {
 		counters->ring_full++;
+		++*lost;
+	}
 }
 
 /* the result, or the call, must be known before it is known whether there is an event */
@@ -358,6 +373,8 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 
 	/* most calls end here: no look-up for what nobody traces (-1, a skipped call, is huge) */
 	if (nr >= UIDTRACED_NR_MAX || !(wanted = control.wanted[nr]))
+		return 0;
+	if (control.generation != generation)
 		return 0;
 	task = (void *)bpf_get_current_task();
 	abi = abi_of(task, number);

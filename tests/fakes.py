@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from uidtraced.events.records import SyscallEvent
 from uidtraced.policy import Identities, Names
 from uidtraced.rules import Uid
@@ -25,6 +27,11 @@ EVENT = SyscallEvent(
     args={"filename": "/tmp"},
     revision=7,
 )
+
+
+def event(**fields) -> SyscallEvent:
+    """Return an event like any other but for *fields*."""
+    return msgspec.structs.replace(EVENT, **fields)
 
 
 class Users:

@@ -79,6 +79,8 @@ class Lines:
 
     def _read(self, stream: Any) -> None:
         for line in stream:
+            if not line.endswith("\n"):
+                break  # the writer was killed amid a line
             with self._changed:
                 self.all.append(json.loads(line))
                 self._changed.notify_all()
@@ -114,14 +116,20 @@ class Daemon:
     That is a file of its own with the text *policy*, or the file *policy* where it is a path.
     """
 
-    def __init__(self, policy: str | Path, *arguments: str, wrap: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        policy: str | Path,
+        *arguments: str,
+        wrap: Sequence[str] = (),
+        command: Sequence[str] = COMMAND,
+    ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="uidtraced-test-")
         if isinstance(policy, Path):
             self.path = policy
         else:
             self.path = Path(self._directory.name) / "policy.yaml"
             self.path.write_text(policy)
-        command = [*COMMAND, "run", "--policy", str(self.path), "--output", "json", *arguments]
+        command = [*command, "run", "--policy", str(self.path), "--output", "json", *arguments]
         self._process = subprocess.Popen(
             own_run([*wrap, *command]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -150,10 +158,24 @@ class Daemon:
         """Send it a signal."""
         self._process.send_signal(number)
 
+    def ask(self, *arguments: str, prefix: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        """Run another command beside it, in its mount namespace."""
+        inside = ["nsenter", "--target", str(self.pid), "--mount", "--wd=/", *prefix]
+        return subprocess.run([*inside, *COMMAND, *arguments], capture_output=True, text=True)
+
+    def status(self) -> dict[str, Any]:
+        """Return its status."""
+        found: dict[str, Any] = json.loads(self.ask("status", "--format", "json").stdout)
+        return found
+
     def stop(self) -> int:
         """End it, wait for its last records, and return its exit code."""
         if self._process.poll() is None:
             self._process.terminate()
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end and its last records, and return its exit code."""
         code = self._process.wait(WAIT_SECONDS)
         self.records.join()
         self.log.join()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from uidtraced.events.records import Record, SyscallEvent
+from uidtraced.rules import Uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from uidtraced.kernel.tracer import Counters
-    from uidtraced.rules import Uid
+
+_NOTHING = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +39,82 @@ class Account:
     """Events that wait in the ring or in a buffer; 0 at rest."""
 
 
-class Accounts:
-    """Counts what was written; the kernel, behind *read*, counts the rest."""
+class Books(Protocol):
+    """The kernel's counters and the maps in which accounts outlive a daemon; a Tracer is one."""
 
-    def __init__(
-        self, read: Callable[[], Mapping[Uid, Counters]], name: Callable[[Uid], str | None]
-    ) -> None:
-        self._read = read
+    @property
+    def ring(self) -> Reader:
+        """The ring's reader."""
+
+    def counters(self) -> Mapping[Uid, Counters]:
+        """Return what the kernel counted."""
+
+    def accounts(self) -> dict[Uid, tuple[int, int, int]]:
+        """Return written, position and told by uid, as they were saved."""
+
+    def save_accounts(self, rows: Mapping[Uid, tuple[int, int, int]]) -> None:
+        """Save these."""
+
+
+class Reader(Protocol):
+    """The ring's reader, as far as it matters here; `kernel.ring.RingReader` is one."""
+
+    repeated: bool
+
+    @property
+    def copied_to(self) -> int:
+        """The position behind the batch that was written."""
+
+
+class Accounts:
+    """Counts what was written and which losses were told; the kernel, in *books*, the rest."""
+
+    def __init__(self, books: Books, name: Callable[[Uid], str | None]) -> None:
+        self._books = books
         self._name = name
-        self._written: Counter[int] = Counter()
+        self._rows = books.accounts()
 
     def wrote(self, records: Iterable[Record]) -> None:
-        """Note that the output took *records*."""
-        self._written.update(one.uid for one in records if isinstance(one, SyscallEvent))
+        """Note that the output took the batch *records*, which is about to leave the ring.
+
+        What a daemon before this one noted, and died before the batch left, is not noted again.
+        """
+        position, repeated = self._books.ring.copied_to, self._books.ring.repeated
+        by_uid = Counter(one.uid for one in records if isinstance(one, SyscallEvent))
+        changed = {}
+        for uid, number in by_uid.items():
+            written, noted_at, told = self._rows.get(Uid(uid), _NOTHING)
+            if not (repeated and noted_at == position):
+                changed[Uid(uid)] = (written + number, position, told)
+        self._rows |= changed
+        self._books.save_accounts(changed)
+
+    def untold(self) -> dict[Uid, int]:
+        """Return by uid how many losses no record told of yet."""
+        found = {}
+        for uid, kernel in sorted(self._books.counters().items()):
+            new = kernel.ring_full - self._rows.get(uid, _NOTHING)[2]
+            if new > 0:
+                found[uid] = new
+        return found
+
+    def told(self, losses: Mapping[Uid, int]) -> None:
+        """Note that records told of *losses*."""
+        changed = {}
+        for uid, number in losses.items():
+            written, position, told = self._rows.get(uid, _NOTHING)
+            changed[uid] = (written, position, told + number)
+        self._rows |= changed
+        self._books.save_accounts(changed)
 
     def all(self) -> list[Account]:
         """Return the accounts of all uids that ever matched, by uid.
 
         What was written is read first: what is written in the meantime still counts as pending.
         """
-        written = self._written.copy()
-        return [self._account(uid, one, written[uid]) for uid, one in sorted(self._read().items())]
+        written = {uid: row[0] for uid, row in self._rows.items()}
+        kernel = sorted(self._books.counters().items())
+        return [self._account(uid, one, written.get(uid, 0)) for uid, one in kernel]
 
     def _account(self, uid: Uid, kernel: Counters, written: int) -> Account:
         gone = written + kernel.ring_full + kernel.limited + kernel.counted

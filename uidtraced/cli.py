@@ -113,7 +113,8 @@ def _run(options: argparse.Namespace) -> int:
     start_log(_log_style(options.output))
     log = structlog.get_logger("uidtraced")
     try:
-        daemon.run(daemon.Options(options.policy, options.output, options.ring_size))
+        chosen = (options.policy, options.output, options.ring_size, options.pin_dir)
+        daemon.run(daemon.Options(*chosen))
     except PolicyError as error:
         for problem in error.problems:  # by error(): what matters is the file, not our stack
             log.error("not_started", problem=str(problem))  # noqa: TRY400

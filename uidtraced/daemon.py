@@ -20,10 +20,10 @@ from uidtraced import reconcile, systemd
 from uidtraced.accounts import Accounts
 from uidtraced.control import Control
 from uidtraced.directory import PatientDirectory
-from uidtraced.errors import PermissionDeniedError, UnsupportedError
+from uidtraced.errors import PermissionDeniedError, PolicyError, UnsupportedError
 from uidtraced.events.clock import WallClock
 from uidtraced.events.decode import Decoder, Naming
-from uidtraced.events.records import PolicyRecord
+from uidtraced.events.records import PolicyRecord, repeated
 from uidtraced.events.render import json_lines, text_lines
 from uidtraced.events.shapes import shapes
 from uidtraced.events.sinks import JournalSink, StreamSink
@@ -39,6 +39,7 @@ from uidtraced.policy import SystemDirectory, call_name, name_of
 from uidtraced.policy.names import numbers
 from uidtraced.pump import Pump
 from uidtraced.reload import Reloader
+from uidtraced.restart import gap, keep_beating, open_store, settle
 from uidtraced.rules import machine_abis
 from uidtraced.status import Entries, Status
 from uidtraced.status import Kernel as KernelStatus
@@ -46,9 +47,10 @@ from uidtraced.status import Policy as PolicyStatus
 from uidtraced.users import UserNames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
+    from uidtraced.events.records import SyscallEvent
     from uidtraced.events.sinks import Sink
     from uidtraced.keeper import InForce
 
@@ -75,6 +77,7 @@ class Options:
     policy: Path
     output: Output
     ring_bytes: int
+    pin_dir: Path | None = None
 
 
 def resolve_output(output: Output) -> Output:
@@ -99,10 +102,15 @@ def run(options: Options) -> None:
         stack.enter_context(instance_lock())
         sink = stack.enter_context(contextlib.closing(_open_sink(options.output)))
         tables = {abi: numbers(abi) for abi in machine_abis()}
-        tracer = stack.enter_context(Tracer(options.ring_bytes, shapes(tables)))
+        store = open_store(options.pin_dir)
+        tracer = stack.enter_context(Tracer(options.ring_bytes, shapes(tables), store))
         names = stack.enter_context(contextlib.closing(UserNames(name_of)))
         directory = stack.enter_context(contextlib.closing(PatientDirectory(SystemDirectory())))
-        asyncio.run(_serve(options, tracer, sink, names, directory))
+        try:
+            asyncio.run(_serve(options, tracer, sink, names, directory))
+        except PolicyError:  # refused at the first start: nothing is in force that could stay so
+            tracer.end()
+            raise
 
 
 def _allow_many_fds() -> None:
@@ -135,15 +143,17 @@ class _Service:
     ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
+        self._policy = options.policy
         self._tracer = tracer
         self._clock = WallClock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._hung_up = asyncio.Event()
         self._ended: asyncio.Future[None] = loop.create_future()
         decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, names))
-        self._accounts = Accounts(tracer.counters, names)
-        self._pump = Pump(tracer.ring, decoder.decode, sink, self._accounts.wrote, self._fail)
-        self._losses = Losses(tracer.counters, names, self._clock)
+        self._accounts = Accounts(tracer, names)
+        self._decode = decoder.decode
+        self._pump = Pump(tracer.ring, self._events, sink, self._accounts.wrote, self._fail)
+        self._losses = Losses(tracer.lost, self._accounts, names, self._clock)
         self._keeper = Keeper(options.policy, tracer, directory)
         self._reloader = Reloader(options.policy, self._keeper, self._looked)
         self._control = Control({"plan": self._tell_plan, "status": self._tell_status})
@@ -154,15 +164,20 @@ class _Service:
         try:
             journal = find_journald()
             self._tracer.exclude_journal(journal or 0)
+            if self._tracer.adopted:
+                self._pump.emit(gap(self._tracer, self._accounts, self._clock))
+                self._losses.tell(self._pump.emit)
             self._looked(await self._reloader.start())
             self._pump.start()
             self._handle_signals()
             await self._control.start()
+            self._start(keep_beating(self._tracer))
             self._start(self._reload())
             self._start(self._reloader.run())
             self._start(self._losses.run(self._pump.emit, lambda: not self._pump.waits))
             self._start(follow_journald(self._tracer.exclude_journal, journal))
             self._start(_feed_watchdog(lambda: self._pump.alive and self._reloader.alive))
+            settle(self._tracer.store)
             systemd.ready(_status(self._keeper))
             log.info("tracing", revision=self._keeper.revision)
             await self._ended
@@ -178,9 +193,18 @@ class _Service:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)  # whatever they do: it ends
         self._reloader.close()  # before detaching, since a look that is under way may attach
-        self._tracer.detach()
+        if not self._tracer.survives_stop:
+            self._tracer.detach()
         await _drain(self._pump, self._losses)
         self._pump.stop()
+        if self._tracer.survives_stop:
+            self._tracer.leave()
+        else:
+            self._tracer.end()
+
+    def _events(self, batch: memoryview, data: memoryview) -> Sequence[SyscallEvent]:
+        events = self._decode(batch, data)
+        return repeated(events) if self._tracer.ring.repeated else events
 
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -212,16 +236,15 @@ class _Service:
 
     async def _tell_status(self) -> object:
         keeper, ring = self._keeper, self._tracer.ring
-        done = keeper.in_force
-        assert done is not None  # noqa: S101  nobody is answered before
+        sha256 = None if keeper.in_force is None else keeper.in_force.sha256
         status = Status(
             pid=os.getpid(),
             started=self._started,
             problems=self._problems(),
             policy=PolicyStatus(
-                done.path,
-                done.sha256,
-                done.revision,
+                str(self._policy),
+                sha256,
+                keeper.revision,
                 keeper.last_error,
                 tuple(sorted(keeper.stale)),
             ),
@@ -275,11 +298,10 @@ async def _drain(pump: Pump, losses: Losses) -> None:
     """Write what is in the ring, for as long as a stop may take."""
     if not pump.alive:
         return
-    for record in losses.new():
-        pump.emit(record)
+    losses.tell(pump.emit)
     deadline = time.monotonic() + _DRAIN_SECONDS
-    while not pump.drain_rest():
-        if time.monotonic() > deadline:
+    while not pump.drain_rest(deadline):
+        if time.monotonic() >= deadline:
             log.warning("events_left_unwritten", reason="the output takes no more")
             return
         await asyncio.sleep(_DRAIN_RETRY_SECONDS)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 import structlog
 
 from uidtraced import reconcile
 from uidtraced.errors import PolicyError, UidtracedError
 from uidtraced.policy import load_source, read_source, understand
+from uidtraced.reconcile import RuleReader, RuleStore
 from uidtraced.rules import Plan
 
 if TYPE_CHECKING:
     from uidtraced.policy import Directory, Loaded, Source
-    from uidtraced.reconcile import RuleStore
 
 log = structlog.get_logger("policy")
 
@@ -65,10 +65,19 @@ class _Laps:
         return self._last_ns - self._started_ns
 
 
+class Kernel(RuleStore, RuleReader, Protocol):
+    """What is in the kernel; `kernel.tracer.Tracer` is one."""
+
+    adopted: bool
+    """Whether a daemon before this one left what is there."""
+    revision: int
+    """Of the policy in force; it outlives a daemon."""
+
+
 class Keeper:
     """Owns the plan that is in force; `look` compares it with the file."""
 
-    def __init__(self, path: Path, store: RuleStore, directory: Directory) -> None:
+    def __init__(self, path: Path, store: Kernel, directory: Directory) -> None:
         self._path = path
         self._store = store
         self._directory = directory
@@ -87,13 +96,27 @@ class Keeper:
         self.last_error: str | None = None
         """Why the file as it is now is not in force, on one line; None where it is."""
 
-    def start(self) -> InForce:
-        """Bring the file into force for the first time; raises what forbids it."""
+    def start(self) -> InForce | None:
+        """Bring the file into force for the first time; raises what forbids it.
+
+        Where a daemon before this one left a policy in force, that is what it is compared with;
+        then a bad file is no reason to end: None, and what was in force stays so.
+        """
         laps = _Laps()
         accounts = _signature()
-        source = read_source(self._path)
-        laps.end("read")
-        return self._enforce(source, self._plan(source, accounts, laps), laps)
+        if self._store.adopted:
+            self.plan = reconcile.read(self._store)
+            self.revision = self._store.revision
+            laps.end("adopt")
+        try:
+            source = read_source(self._path)
+            laps.end("read")
+            return self._enforce(source, self._plan(source, accounts, laps), laps)
+        except PolicyError as error:
+            if not self._store.adopted:
+                raise
+            self._refuse([str(problem) for problem in error.problems])
+            return None
 
     def look(self) -> InForce | None:
         """Bring the file into force if that changes anything; None where it does not.
@@ -167,10 +190,12 @@ class Keeper:
     def _enforce(self, source: Source, plan: Plan, laps: _Laps) -> InForce:
         actions = reconcile.diff(self.plan, plan)
         laps.end("diff")
-        reconcile.apply(self.plan, plan, self._store, self.revision + 1)
+        first = self.in_force is None and not self._store.adopted
+        revision = self.revision + 1 if actions or first else self.revision
+        reconcile.apply(self.plan, plan, self._store, revision)
         laps.end("kernel")
         self.plan = plan
-        self.revision += 1
+        self.revision = self._store.revision = revision
         log.info("policy_applied", revision=self.revision, **laps.fields())
         self.in_force = InForce(
             revision=self.revision,

@@ -10,10 +10,10 @@ from uidtraced.events.records import LossRecord
 from uidtraced.rules import UID_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from uidtraced.accounts import Accounts
     from uidtraced.events.clock import WallClock
-    from uidtraced.kernel.tracer import Counters
     from uidtraced.rules import Uid
 
 _INTERVAL_SECONDS: Final = 1.0
@@ -21,31 +21,34 @@ _LATELY_SECONDS: Final = 60.0
 
 
 class Losses:
-    """Compares counters with those of the last time."""
+    """Tells what *accounts* has and no record told of; *lost* is the cheap sum of all losses."""
 
     def __init__(
         self,
-        read: Callable[[], Mapping[Uid, Counters]],
+        lost: Callable[[], int],
+        accounts: Accounts,
         name: Callable[[Uid], str | None],
         clock: WallClock,
     ) -> None:
-        self._read = read
+        self._lost = lost
+        self._accounts = accounts
         self._name = name
         self._clock = clock
-        self._told: dict[Uid, int] = {}
+        self._seen = 0
         self._last = -_LATELY_SECONDS
 
-    def new(self) -> list[LossRecord]:
-        """Return a record for each user who lost events since the last call."""
-        records = []
-        for uid, counters in sorted(self._read().items()):
-            lost = counters.ring_full - self._told.get(uid, 0)
-            if lost:
-                self._last = time.monotonic()
-                self._told[uid] = counters.ring_full
-                user = self._name(uid) if uid <= UID_MAX else None
-                records.append(LossRecord(self._clock.now(), "loss", uid, user, lost))
-        return records
+    def tell(self, emit: Callable[[LossRecord], None]) -> None:
+        """Emit a record for each user who lost events that no record told of."""
+        lost = self._lost()
+        if lost == self._seen:
+            return  # nothing new, and nobody's counters need be looked at
+        untold = self._accounts.untold()
+        for uid, number in untold.items():
+            self._last = time.monotonic()
+            user = self._name(uid) if uid <= UID_MAX else None
+            emit(LossRecord(self._clock.now(), "loss", uid, user, number))
+        self._accounts.told(untold)
+        self._seen = lost
 
     def lately(self) -> bool:
         """Whether a loss was told of within the last minute."""
@@ -56,5 +59,4 @@ class Losses:
         while True:
             await asyncio.sleep(_INTERVAL_SECONDS)
             if flows():
-                for record in self.new():
-                    emit(record)
+                self.tell(emit)

@@ -72,6 +72,12 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help=f"of the ring buffer, a power of two (default: {DEFAULT_RING_BYTES})",
     )
+    run.add_argument(
+        "--pin-dir",
+        type=Path,
+        metavar="DIR",
+        help="in a bpffs: what is in the kernel goes on without the daemon, for the next one",
+    )
 
 
 def _add_policy(command: argparse.ArgumentParser) -> None:

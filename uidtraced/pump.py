@@ -7,6 +7,7 @@ ring, which is bounded, and the kernel counts those that find it full.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -132,8 +133,8 @@ class Pump:
 
     def _resume(self) -> None:
         if self._batch:
+            self._wrote(self._batch)  # before it leaves: a daemon after this one must find it noted
             self._ring.release()
-            self._wrote(self._batch)
             self._batch = ()
         if self._busy:
             self._busy = False
@@ -145,11 +146,16 @@ class Pump:
             self._loop.remove_writer(self._writer)
             self._writer = None
 
-    def drain_rest(self) -> bool:
-        """Write all that waits; False where the sink cannot take it yet, so ask again."""
+    def drain_rest(self, deadline: float) -> bool:
+        """Write all that waits; False where the sink cannot take it yet, so ask again.
+
+        Ends at *deadline* (time.monotonic()) where events come as fast as they go.
+        """
         if self._busy:
             self._on_writable()
         while self.alive and not self._busy and self._ring.pending_bytes():
+            if time.monotonic() >= deadline:
+                return False
             self._on_readable()
         return not self._busy
 

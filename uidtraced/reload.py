@@ -55,7 +55,7 @@ class Reloader:
         """Whether changes are noticed at once."""
         return self._watcher.alive
 
-    async def start(self) -> InForce:
+    async def start(self) -> InForce | None:
         """Watch, and bring the policy into force; raises what forbids it."""
         return await self.call(self._keeper.start)
 

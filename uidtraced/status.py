@@ -54,7 +54,8 @@ class Policy:
     """The policy in force; *last_error* is why the file as it is now is not, else null."""
 
     path: str
-    sha256: str
+    sha256: str | None
+    """Of the file that is in force; null where that is of a daemon before this one."""
     revision: int
     last_error: str | None
     stale: tuple[str, ...]
@@ -105,6 +106,7 @@ class Status:
 def status_lines(status: Mapping[str, Any]) -> list[str]:
     """Return *status*, as `Status.plain` made it, as lines to read."""
     policy, entries, kernel = status["policy"], status["entries"], status["kernel"]
+    digest = policy["sha256"] or "unknown"
     attached = "attached" if kernel["attached"] else "detached, since nobody is traced"
     found = [
         (
@@ -112,7 +114,7 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
             f"since {status['started']}, version {status['version']}"
         ),
         *(f"problem: {one}" for one in status["problems"]),
-        f"policy:  {policy['path']}, revision {policy['revision']}, sha256 {policy['sha256']}",
+        f"policy:  {policy['path']}, revision {policy['revision']}, sha256 {digest}",
         f"entries: {Entries(**entries).line()}, {entries['rule_sets']} rule sets",
         (
             f"kernel:  {attached}; ring of {kernel['ring_bytes']} bytes, "

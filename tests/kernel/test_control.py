@@ -15,14 +15,8 @@ NAMES = ("matched", "written", "ring_full", "limited", "sink_dropped", "counted"
 POLICY = "version: 1\nusers:\n  1000: [chdir, io_uring_setup]\n  1001: [kill]\n"
 
 
-def ask(daemon: Daemon, *arguments: str, prefix: tuple[str, ...] = ()):
-    """Run a command beside the daemon, in its mount namespace."""
-    inside = ["nsenter", "--target", str(daemon.pid), "--mount", "--wd=/", *prefix]
-    return subprocess.run([*inside, *COMMAND, *arguments], capture_output=True, text=True)
-
-
 def ask_json(daemon: Daemon, *arguments: str):
-    return json.loads(ask(daemon, *arguments, "--format", "json").stdout)
+    return json.loads(daemon.ask(*arguments, "--format", "json").stdout)
 
 
 def sums(users) -> dict[int, tuple[int, ...]]:
@@ -34,7 +28,7 @@ def sums(users) -> dict[int, tuple[int, ...]]:
 def test_a_plan_says_what_an_edit_would_do_and_does_nothing(tmp_path) -> None:
     path = tmp_path / "new.yaml"
     with Daemon(POLICY).ready() as daemon:
-        done = ask(daemon, "plan", str(daemon.path))
+        done = daemon.ask("plan", str(daemon.path))
         assert (done.returncode, done.stdout, done.stderr) == (
             0,
             "0 created, 0 swapped, 0 deleted, 2 unchanged\n",
@@ -43,7 +37,7 @@ def test_a_plan_says_what_an_edit_would_do_and_does_nothing(tmp_path) -> None:
         path.write_text(
             'version: 1\nusers:\n  1000: [chdir, io_uring_setup, kill]\n  "5-9": [uname]\n'
         )
-        done = ask(daemon, "plan", str(path))
+        done = daemon.ask("plan", str(path))
         assert done.returncode == 2
         *changes, counts = done.stdout.splitlines()
         assert [line.split(":")[0].split()[0] for line in changes] == ["~", "-", "+"]
@@ -54,10 +48,10 @@ def test_a_plan_says_what_an_edit_would_do_and_does_nothing(tmp_path) -> None:
         report = ask_json(daemon, "plan", str(path))
         assert (report["running"], report["revision"]) == (True, 1)
         assert [one["action"] for one in report["changes"]] == ["swap", "delete", "create"]
-        assert ask(daemon, "plan", str(daemon.path)).returncode == 0
+        assert daemon.ask("plan", str(daemon.path)).returncode == 0
         record = daemon.edit(path.read_text())  # and what it said is what comes
         assert [record[f"{one}d"] for one in ("create", "swappe", "delete")] == [1, 1, 1]
-        assert ask(daemon, "plan", str(path)).returncode == 0
+        assert daemon.ask("plan", str(path)).returncode == 0
         assert daemon.stop() == 0
 
 
@@ -100,7 +94,7 @@ def test_the_status_accounts_for_every_match() -> None:
         assert status["pid"] == daemon.pid
         assert status["policy"]["revision"] == 1
         assert status["entries"]["users"] == 4
-        done = ask(daemon, "status")
+        done = daemon.ask("status")
         assert done.returncode == 0
         assert done.stdout.startswith(f"healthy: pid {daemon.pid} since 20")
         assert daemon.stop() == 0
@@ -113,7 +107,7 @@ def test_lost_events_are_in_the_status() -> None:
         as_user(1000, "/usr/bin/python3", "-S", "-c", code)
         os.kill(daemon.pid, signal.SIGCONT)
         daemon.records.wait(lambda one: one["event"] == "loss")
-        done = ask(daemon, "status", "--format", "json")
+        done = daemon.ask("status", "--format", "json")
         status = json.loads(done.stdout)
         matched, written, ring_full, *rest = sums(status["users"])[1000]
         assert (matched, written + ring_full, rest) == (20000, 20000, [0, 0, 0, 0])
@@ -127,7 +121,7 @@ def test_a_refused_edit_is_in_the_status() -> None:
     with Daemon(POLICY).ready() as daemon:
         daemon.path.write_text("version: 1\nusers:\n  0: [opne]\n")
         daemon.log.wait(lambda line: line["event"] == "policy_refused")
-        done = ask(daemon, "status", "--format", "json")
+        done = daemon.ask("status", "--format", "json")
         assert done.returncode == 1
         assert '3:7: error: "opne" is no system call' in json.loads(done.stdout)["problems"][0]
         assert daemon.stop() == 0
@@ -142,13 +136,13 @@ def test_without_a_daemon_the_status_is_three() -> None:
 
 def test_only_root_is_answered(public) -> None:
     with Daemon(POLICY).ready() as daemon:
-        done = ask(daemon, "status", prefix=("setpriv", "--reuid", "1000", "--clear-groups"))
+        done = daemon.ask("status", prefix=("setpriv", "--reuid", "1000", "--clear-groups"))
         assert done.returncode == 1
         assert "run it as root" in done.stderr
         # also where the socket's mode lets somebody in
         opened = ["nsenter", "--target", str(daemon.pid), "--mount", "--wd=/"]
         subprocess.run([*opened, "chmod", "-R", "777", "/run/uidtraced"], check=True)
-        done = ask(daemon, "status", prefix=("setpriv", "--reuid", "1000", "--clear-groups"))
+        done = daemon.ask("status", prefix=("setpriv", "--reuid", "1000", "--clear-groups"))
         assert (done.returncode, done.stderr) == (1, "uidtraced: uid 1000 may not ask; root may\n")
         assert daemon.stop() == 0
 

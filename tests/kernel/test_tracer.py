@@ -16,6 +16,7 @@ from uidtraced.errors import KernelError, PermissionDeniedError
 from uidtraced.events.decode import Decoder, Naming
 from uidtraced.events.shapes import shapes
 from uidtraced.kernel.inner import InnerMaps, create_inner_map
+from uidtraced.kernel.kept import NoStore
 from uidtraced.kernel.libbpf import MapFd, check
 from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
 from uidtraced.kernel.tracer import Tracer, constants
@@ -397,7 +398,7 @@ def test_no_fd_is_left_open_also_where_loading_fails() -> None:
 
 
 def test_a_map_that_nobody_closed_is_told_of() -> None:
-    store = InnerMaps()
+    store = InnerMaps(NoStore())
     inner = store.get(rules("chdir"), 1)
     forgotten = MapFd(os.dup(inner.fd))
     with warnings.catch_warnings(record=True) as caught:

@@ -50,7 +50,7 @@ def test_a_new_user_gets_what_the_readme_says(new_machine):
     assert policy == ""
     expected = "~ root (0): +ptrace\n0 created, 1 swapped, 0 deleted, 1 unchanged\nhealthy: pid "
     assert plan.startswith(expected)
-    assert "nobody: openat(AT_FDCWD, 0x" in look
+    assert 'nobody: openat(AT_FDCWD, "/etc/hostname", O_RDONLY)' in look
     new_machine.shell(f"cd /{rig.SOURCE} && script/install && script/uninstall")
     left = new_machine.shell("find / -xdev -name '*uidtrace*' -not -path '*/src/*' | sort")
     assert left.splitlines() == ["/etc/uidtrace.yaml"]

@@ -13,6 +13,9 @@ from uidtraced.rules import Scope
 
 
 class Store:
+    adopted = False
+    revision = 0
+
     def __getattr__(self, name):
         return lambda *_, **__: None
 

@@ -8,10 +8,13 @@ import os
 import threading
 import time
 from collections import deque
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Never
 
 import pytest
 
+from fakes import event
+from uidtraced.accounts import Accounts
 from uidtraced.errors import AlreadyRunningError
 from uidtraced.events.clock import WallClock
 from uidtraced.events.records import LossRecord
@@ -145,9 +148,9 @@ def test_a_stop_writes_the_rest_or_says_that_it_cannot() -> None:
     async def steps(pump, ring, sink, failed) -> None:
         pump.start()
         ring.add(b"abcdefgh")
-        assert not pump.drain_rest()
+        assert not pump.drain_rest(time.monotonic() + 10)
         sink.room = 99
-        assert pump.drain_rest()
+        assert pump.drain_rest(time.monotonic() + 10)
         assert "".join(sink.got) == "abcdefgh"
         assert not failed
 
@@ -224,16 +227,65 @@ def test_a_stop_ends_the_reloader_wherever_it_is(tmp_path, turns) -> None:
     asyncio.run(main())
 
 
-def test_losses_are_told_once_by_user() -> None:
-    counters = {Uid(0): Counters(matched=5), Uid(7): Counters(matched=9, ring_full=4)}
-    losses = Losses(lambda: counters, lambda uid: f"u{uid}", WallClock())
-    (record,) = losses.new()
+class Books:
+    """The kernel's side of accounts."""
+
+    def __init__(self, counters) -> None:
+        self.kernel = counters
+        self.saved = {}
+        self.ring = SimpleNamespace(copied_to=100, repeated=False)
+
+    def counters(self):
+        return self.kernel
+
+    def accounts(self):
+        return dict(self.saved)
+
+    def save_accounts(self, rows) -> None:
+        self.saved |= rows
+
+
+def test_losses_are_told_once_by_user_also_over_a_restart() -> None:
+    books = Books({Uid(0): Counters(matched=5), Uid(7): Counters(matched=9, ring_full=4)})
+    lost = [4]
+    told = []
+
+    def losses() -> Losses:
+        return Losses(lambda: lost[0], Accounts(books, str), lambda uid: f"u{uid}", WallClock())
+
+    one = losses()
+    one.tell(told.append)
+    (record,) = told
     assert (record.uid, record.user, record.ring_full) == (7, "u7", 4)
     assert isinstance(record, LossRecord)
-    assert losses.new() == []
-    counters[Uid(7)] = Counters(ring_full=5)
-    counters[Uid(2**32 - 1)] = Counters(ring_full=2)
-    assert [(one.user, one.ring_full) for one in losses.new()] == [("u7", 1), (None, 2)]
+    one.tell(told.append)
+    assert len(told) == 1
+    one = losses()  # another daemon's
+    one.tell(told.append)
+    assert len(told) == 1
+    books.kernel[Uid(7)] = Counters(ring_full=5)
+    books.kernel[Uid(2**32 - 1)] = Counters(ring_full=2)
+    lost[0] = 7
+    one.tell(told.append)
+    assert [(one.user, one.ring_full) for one in told[1:]] == [("u7", 1), (None, 2)]
+
+
+def test_what_was_written_is_counted_once_also_where_a_daemon_died_before_the_batch_left() -> None:
+    books = Books({Uid(1000): Counters(matched=3), Uid(5): Counters(matched=2)})
+    batch = [event(uid=1000), event(uid=1000), event(uid=5)]
+    accounts = Accounts(books, str)
+    accounts.wrote(batch)
+    assert {uid: row[0] for uid, row in books.saved.items()} == {1000: 2, 5: 1}
+    # the next daemon gets the batch again, of which one user was noted and the other not yet
+    books.saved[Uid(5)] = (0, 0, 0)
+    books.ring = SimpleNamespace(copied_to=100, repeated=True)
+    accounts = Accounts(books, str)
+    accounts.wrote(batch)
+    assert {uid: row[0] for uid, row in books.saved.items()} == {1000: 2, 5: 1}
+    books.ring = SimpleNamespace(copied_to=200, repeated=False)
+    accounts.wrote([event(uid=1000), event(uid=5)])
+    found = {one.uid: (one.written, one.pending) for one in accounts.all()}
+    assert found == {1000: (3, 0), 5: (2, 0)}
 
 
 def process(proc: Path, pid: int | str, cgroup: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Argument: TypeAlias = int | str | list[str | int] | dict[str, int | str] | None
 """A number, words, a string, a vector of strings, or a socket address."""
@@ -78,6 +81,8 @@ class SyscallEvent(msgspec.Struct, frozen=True, kw_only=True):
     """With `at: exit`, from the call's entry to its return, or to when the event was sent."""
     revision: int
     """The policy revision at which the rule set that matched came into force."""
+    repeated: bool | msgspec.UnsetType = msgspec.UNSET
+    """True where a daemon that was killed may have written the event already; else left out."""
 
 
 class PolicyRecord(msgspec.Struct, frozen=True):
@@ -107,4 +112,22 @@ class LossRecord(msgspec.Struct, frozen=True):
     """Events that found the ring buffer full."""
 
 
-Record: TypeAlias = SyscallEvent | PolicyRecord | LossRecord
+class GapRecord(msgspec.Struct, frozen=True):
+    """A time without a daemon, in which the kernel went on and the ring held the events."""
+
+    ts: str
+    event: Literal["gap"]
+    since: str
+    """When the daemon before this one was last seen alive, to the second."""
+    duration_ns: int
+    """From then to when this one took over."""
+    lost: int
+    """Events that the ring had no room for in that time; `loss` records say whose."""
+
+
+Record: TypeAlias = SyscallEvent | PolicyRecord | LossRecord | GapRecord
+
+
+def repeated(events: Sequence[SyscallEvent]) -> list[SyscallEvent]:
+    """Return *events* marked as such that may have been written before."""
+    return [msgspec.structs.replace(one, repeated=True) for one in events]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from uidtraced.events.line import strace_line
-from uidtraced.events.records import LossRecord, PolicyRecord, Record, SyscallEvent
+from uidtraced.events.records import GapRecord, LossRecord, PolicyRecord, Record, SyscallEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,6 +58,9 @@ def message(record: Record) -> str:
         case LossRecord():
             who = str(record.uid) if record.user is None else record.user
             return printable(f"{record.ring_full} events of {who} lost: the ring buffer was full")
+        case GapRecord():
+            seconds = record.duration_ns / 1e9
+            return f"{seconds:.3f} s without a daemon since {record.since}; {record.lost} lost"
 
 
 _NATIVE: Final = frozenset({"x86_64", "arm64"})
@@ -79,7 +82,7 @@ def journal_entry(record: Record) -> bytes:
 
     A field that is null is left out. `args` is there as JSON.
     """
-    lost = isinstance(record, LossRecord)
+    lost = isinstance(record, LossRecord) or (isinstance(record, GapRecord) and record.lost > 0)
     parts = [_WARNING if lost else _INFO, _field("MESSAGE", message(record))]
     for name, field in _fields(type(record)):
         value = getattr(record, name)

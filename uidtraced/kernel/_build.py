@@ -3,6 +3,7 @@
 Runs at build time only. Constants are `...`, so that the C compiler fills them in.
 """
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -18,16 +19,20 @@ def declarations(header: str) -> str:
     return re.sub(r"^#(ifndef|define \w+$|endif).*$", "", no_comments, flags=re.MULTILINE)
 
 
+HEADER = EVENT_H.read_text(encoding="utf-8")
+LAYOUT = hashlib.sha256(declarations(HEADER).encode()).hexdigest()[:16]
+
 ffibuilder = FFI()
 ffibuilder.cdef(
     "typedef unsigned char __u8; typedef unsigned short __u16;"
     "typedef unsigned int __u32; typedef unsigned long long __u64;"
-    + declarations(EVENT_H.read_text(encoding="utf-8"))
+    + declarations(HEADER)
     + (HERE / "libbpf.cdef").read_text(encoding="utf-8")
 )
 ffibuilder.set_source(
     "uidtraced.kernel._bpf",
-    f"#include <linux/types.h>\n{EVENT_H.read_text(encoding='utf-8')}"
+    f"#include <linux/types.h>\n{HEADER}"
+    f'static const char *const uidtraced_layout = "{LAYOUT}";\n'
     + (HERE / "helpers.c").read_text(encoding="utf-8"),
     libraries=["bpf"],
     extra_compile_args=["-Wall", "-Wno-unused-function"],

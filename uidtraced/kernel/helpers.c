@@ -62,6 +62,16 @@ static int uidtraced_map_id(int map_fd, __u32 *id)
 	return err;
 }
 
+static int uidtraced_map_max_entries(int map_fd, __u32 *max_entries)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+	int err = bpf_obj_get_info_by_fd(map_fd, &info, &len);
+
+	*max_entries = info.max_entries;
+	return err;
+}
+
 /*
  * The consumer's side of BPF_MAP_TYPE_RINGBUF (kernel/bpf/ringbuf.c), in place of libbpf's: the
  * position is given back only once the events are written, so that a reader that dies loses none.
@@ -109,16 +119,19 @@ static void ring_close(struct ring *ring)
 /*
  * Copy whole events from *position on (from what was released, where it is 0) and move it behind
  * the last one: the events side by side, and what belongs to them one after the other into data,
- * where event.data_at says. Returns how many. Stops at a record that is still being written, and
- * when no room is left; data must have room for UIDTRACED_DATA_MAX + 512.
+ * where event.data_at says. Returns how many. Stops at limit where that is not 0, at a record that
+ * is still being written, and when no room is left; data must have room for UIDTRACED_DATA_MAX +
+ * 512.
  */
 static size_t ring_copy(struct ring *ring, struct event *out, size_t room, uint8_t *data,
-			size_t data_room, __u64 *position)
+			size_t data_room, __u64 limit, __u64 *position)
 {
 	uint64_t at = *position ? *position : *ring->consumer;
 	uint64_t end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
 	size_t events = 0, used = 0;
 
+	if (limit && limit < end)
+		end = limit;
 	while (at < end && events < room) {
 		const uint8_t *record = ring->data + (at & (ring->size - 1));
 		uint32_t header = __atomic_load_n((const uint32_t *)record, __ATOMIC_ACQUIRE);
@@ -140,6 +153,12 @@ static size_t ring_copy(struct ring *ring, struct event *out, size_t room, uint8
 	}
 	*position = at;
 	return events;
+}
+
+/* where the next event to be read begins */
+static __u64 ring_position(const struct ring *ring)
+{
+	return *ring->consumer;
 }
 
 static void ring_release(struct ring *ring, __u64 position)

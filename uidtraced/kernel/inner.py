@@ -5,11 +5,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from uidtraced.kernel.kept import LAYOUT
 from uidtraced.kernel.libbpf import MapFd, check, ffi, lib
+from uidtraced.rules import Abi, Flag, Nr, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from uidtraced.kernel.kept import FdStore
     from uidtraced.rules import RuleSet
 
 _CALL = struct.Struct("=HH")  # struct call of bpf/event.h: nr, abi
@@ -38,11 +41,32 @@ def create_inner_map(rules: RuleSet, revision: int) -> MapFd:
     return inner
 
 
-class InnerMaps:
-    """The inner maps in use, by what they hold."""
+def read_rules(inner: MapFd) -> RuleSet:
+    """Return what the inner map *inner* holds; ValueError where that is nothing of ours."""
+    rules = set()
+    for key, value in inner.items(_CALL.size, _RULE.size):
+        nr, abi = _CALL.unpack(key)
+        flags, _, limit = _RULE.unpack(value)
+        rules.add(Rule(Abi(abi), Nr(nr), Flag(flags), limit))
+    return frozenset(rules)
 
-    def __init__(self) -> None:
+
+class InnerMaps:
+    """The inner maps in use, by what they hold; *store* keeps them for the next daemon."""
+
+    def __init__(self, store: FdStore) -> None:
+        self._store = store
         self._maps: dict[RuleSet, MapFd] = {}
+
+    def take_over(self, maps: Mapping[str, MapFd]) -> None:
+        """Own *maps*, which the store keeps under these names; of two with one content, one."""
+        for name, inner in maps.items():
+            rules = read_rules(inner)
+            if rules in self._maps:
+                self._store.drop([name])
+                inner.close()
+            else:
+                self._maps[rules] = inner
 
     def __len__(self) -> int:
         return len(self._maps)
@@ -52,6 +76,7 @@ class InnerMaps:
         inner = self._maps.get(rules)
         if inner is None:
             inner = self._maps[rules] = create_inner_map(rules, revision)
+            self._store.keep(_name(inner), inner.fd)
         return inner
 
     def by_id(self) -> dict[int, RuleSet]:
@@ -61,9 +86,22 @@ class InnerMaps:
     def keep_only(self, used: Iterable[RuleSet]) -> None:
         """Close every other map: the kernel frees it once no task can be reading it."""
         keep = set(used)
-        for rules in [rules for rules in self._maps if rules not in keep]:
-            self._maps.pop(rules).close()
+        gone = [self._maps.pop(rules) for rules in list(self._maps) if rules not in keep]
+        if gone:
+            self._store.drop([_name(inner) for inner in gone])
+        for inner in gone:
+            inner.close()
+
+    def names(self) -> list[str]:
+        """Return the names under which the store keeps them."""
+        return [_name(inner) for inner in self._maps.values()]
 
     def close(self) -> None:
-        """Close all."""
-        self.keep_only(())
+        """Close all; what the store keeps, it keeps."""
+        for inner in self._maps.values():
+            inner.close()
+        self._maps = {}
+
+
+def _name(inner: MapFd) -> str:
+    return f"r-{LAYOUT}-{inner.id}"

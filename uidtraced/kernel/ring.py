@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from uidtraced.kernel.libbpf import check, ffi, lib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EVENT_SIZE: Final[int] = ffi.sizeof("struct event")
 EVENT_OFFSETS: Final[dict[str, int]] = {
@@ -17,15 +20,31 @@ _DATA_BYTES: Final = 1 << 20
 
 
 class RingReader:
-    """Reads the ring buffer behind *map_fd*, which stays the caller's; *size* is its bytes."""
+    """Reads the ring buffer behind *map_fd*, which stays the caller's; *size* is its bytes.
 
-    def __init__(self, map_fd: int, size: int, batch_events: int = 2048) -> None:
+    *writing* is told up to which position the caller is about to write events, and 0 once that
+    is done; *written_to* is what it was told last by a reader that died, whose events up to there
+    may have been written already.
+    """
+
+    def __init__(
+        self,
+        map_fd: int,
+        size: int,
+        writing: Callable[[int], None] = lambda _: None,
+        written_to: int = 0,
+        batch_events: int = 2048,
+    ) -> None:
         self.size = size
         """Its bytes."""
         self._ring = ffi.new("struct ring *")
         check("mmap of the ring buffer", lib.ring_open(self._ring, map_fd, size))
         self._position = ffi.new("__u64 *")
         self._room = batch_events
+        self._writing = writing
+        self._written_to = written_to
+        self.repeated = False
+        """Whether the events copied last may have been written already, by a reader that died."""
         self._events = ffi.new("struct event[]", batch_events)
         self._data = ffi.new("uint8_t[]", _DATA_BYTES)
         self._view = memoryview(ffi.buffer(self._events))
@@ -33,15 +52,24 @@ class RingReader:
         self.fd = map_fd
         """Readable (poll, epoll) while events wait."""
 
+    @property
+    def copied_to(self) -> int:
+        """The position behind the last event that was copied."""
+        return int(self._position[0])
+
     def copy(self) -> tuple[memoryview, memoryview]:
         """Return the next events, `EVENT_SIZE` bytes each, and the data that they refer to.
 
         Both are valid until the next `copy()`; no events where none waits. What a reader copied
         and did not release before it ended, the next reader of the ring gets again.
         """
+        self.repeated = bool(lib.ring_position(self._ring) < self._written_to)
+        limit = self._written_to if self.repeated else 0
         events = lib.ring_copy(
-            self._ring, self._events, self._room, self._data, _DATA_BYTES, self._position
+            self._ring, self._events, self._room, self._data, _DATA_BYTES, limit, self._position
         )
+        if events:
+            self._writing(self._position[0])
         return self._view[: events * EVENT_SIZE], self._data_view
 
     def release(self) -> None:
@@ -49,6 +77,7 @@ class RingReader:
         if self._position[0]:
             lib.ring_release(self._ring, self._position[0])
             self._position[0] = 0
+            self._writing(0)
 
     def pending_bytes(self) -> int:
         """Bytes that wait in the ring."""

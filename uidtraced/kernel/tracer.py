@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import errno
-import importlib.resources
 import mmap
 import os
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from uidtraced.errors import KernelError, UnsupportedError
 from uidtraced.kernel.inner import InnerMaps
-from uidtraced.kernel.libbpf import (
-    MapFd,
-    check,
-    check_pointer,
-    ffi,
-    lib,
-    raises_kernel_error,
-    start_log,
-)
+from uidtraced.kernel.kept import NoStore
+from uidtraced.kernel.libbpf import check, ffi, lib, raises_kernel_error, start_log
+from uidtraced.kernel.objects import CONTROL, TRACEPOINTS, Objects
 from uidtraced.kernel.ring import RingReader
 from uidtraced.rules import Abi, Block, Flag, Kind, Mark, Nr, Outcome, RuleSet, Scope, Uid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from uidtraced.kernel.kept import FdStore
+
 _KEY: Final = struct.Struct("=I")
 _BLOCK: Final = struct.Struct("=I4s")  # struct block of bpf/event.h
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _TASK: Final = struct.Struct("=Q")
+_ACCOUNT: Final = struct.Struct("=QQQ")  # struct account of bpf/event.h
 _RESULT_PROGRAMS: Final = ("on_sys_exit", "on_thread_end", "on_exec")
 _NO_UID: Final = _KEY.pack(2**32 - 1)
 
@@ -49,22 +46,23 @@ class Counters:
 
 
 class Tracer:
-    """Loads the program; `put` and `remove` change who is logged, `attach` starts it.
+    """The programs and maps; `put` and `remove` change who is logged, `attach` starts it.
 
-    Closing it ends tracing and leaves nothing in the kernel.
+    Closing it ends tracing and leaves nothing in the kernel but what *store* keeps.
     """
 
     def __init__(
         self,
         ring_bytes: int = DEFAULT_RING_BYTES,
         shapes: Mapping[tuple[Abi, Nr], bytes] | None = None,
+        store: FdStore | None = None,
     ) -> None:
-        """Load the object; *ring_bytes* is a power of two and a multiple of the page size.
+        """Take over what *store* kept, or load; *ring_bytes* is a power of two, a page or more.
 
         *shapes* says how the arguments of a call are read, a `Kind` for each register; what it
         has not is read as registers alone.
 
-        ValueError where it is not; UnsupportedError where the kernel lacks BTF or another need,
+        ValueError for a wrong size; UnsupportedError where the kernel lacks BTF or another need,
         PermissionDeniedError without the capabilities, KernelError for the rest.
         """
         if ring_bytes & (ring_bytes - 1) or ring_bytes < mmap.PAGESIZE:
@@ -75,94 +73,118 @@ class Tracer:
                 f"{BTF} cannot be read: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
                 "which is needed; boot a kernel that has it"
             )
-        self._link: Any = ffi.NULL
-        self._result_links: list[Any] = []
         self.batches = True
         """Whether the kernel takes many changes of an outer map at once (from 5.19)."""
-        self._inner = InnerMaps()
-        self._outer: dict[Scope, MapFd] = {}
-        self._blocks: dict[Scope, MapFd] = {}
+        self.store: FdStore = store or NoStore()
+        self._objects = Objects(self.store)
+        self._inner = InnerMaps(self.store)
         self._in_classes: set[int] = set()
-        self._object = _open_object()
         try:
-            ring = self._map("events")
-            check("bpf_map__set_max_entries", lib.bpf_map__set_max_entries(ring, ring_bytes))
-            self._set_shapes(shapes or {})
-            check("bpf_object__load", lib.bpf_object__load(self._object))
-            for scope in Scope:
-                self._outer[scope] = self._map_fd(scope.value)
-                self._blocks[scope] = self._map_fd(f"{scope.value}_blocks")
-            self._classes = self._map_fd("classes")
-            self._control_memory, self._control = self._map_control()
-            self._counts = self._map_fd("counts")
-            self._passages = self._map_fd("passages")
-            self._cpus = check("libbpf_num_possible_cpus", lib.libbpf_num_possible_cpus())
-            self._counts.update(_NO_UID, bytes(ffi.sizeof("struct counters") * self._cpus))
-            self._identify()
-            self.ring = RingReader(lib.bpf_map__fd(ring), ring_bytes)
+            self.adopted = self._objects.take_over()
+            """Whether a daemon before this one left what goes on now."""
+            if self.adopted:
+                self._inner.take_over(self._objects.rule_maps())
+                self._control_memory, self._control = self._map_control()
+            if not self._objects.has_programs:
+                self._load(ring_bytes, shapes or {})
+            self._open_maps()
+            self._objects.run("who_am_i")
+            self.ring = RingReader(
+                self._objects.maps["events"].fd,
+                self._objects.ring_bytes(),
+                self._note_writing,
+                self._control.writing,
+            )
+            self._objects.keep()
         except BaseException:
             self.close()
             raise
 
-    def _map(self, name: str) -> Any:
-        call = f"bpf_object__find_map_by_name({name})"
-        found = lib.bpf_object__find_map_by_name(self._object, name.encode())
-        return check_pointer(call, found)
+    def _load(self, ring_bytes: int, shapes: Mapping[tuple[Abi, Nr], bytes]) -> None:
+        """Load the programs; where others of another version run, let ours take their place."""
+        objects = self._objects
+        generation = self._control.generation + 1 if self.adopted else 1
+        objects.load(ring_bytes, shapes, generation)
+        if not self.adopted:
+            self._control_memory, self._control = self._map_control()
+        for program in objects.old_programs & TRACEPOINTS.keys():
+            objects.attach(program)
+        self._control.generation = generation  # from here on it is ours that act
+        objects.end_old_programs()
 
-    def _map_fd(self, name: str) -> MapFd:
-        return MapFd.duplicate(lib.bpf_map__fd(self._map(name)))
+    def _open_maps(self) -> None:
+        maps = self._objects.maps
+        self._outer = {scope: maps[scope.value] for scope in Scope}
+        self._blocks = {scope: maps[f"{scope.value}_blocks"] for scope in Scope}
+        self._classes = maps["classes"]
+        self._counts = maps["counts"]
+        self._passages = maps["passages"]
+        self._accounts = maps["accounts"]
+        self._seq = maps["last_seq"]
+        self._cpus = check("libbpf_num_possible_cpus", lib.libbpf_num_possible_cpus())
+        if self.adopted:
+            self._in_classes = {_KEY.unpack(key)[0] for key in self._classes.keys(_KEY.size)}
+        else:
+            self._counts.update(_NO_UID, bytes(ffi.sizeof("struct counters") * self._cpus))
 
     def _map_control(self) -> tuple[mmap.mmap, Any]:
         size = ffi.sizeof("struct control")
         with raises_kernel_error("mmap of the control map"):
-            memory = mmap.mmap(lib.bpf_map__fd(self._map(".data.control")), size)
+            memory = mmap.mmap(self._objects.maps[CONTROL].fd, size)
         return memory, ffi.from_buffer("struct control *", memory)
 
-    def _set_shapes(self, shapes: Mapping[tuple[Abi, Nr], bytes]) -> None:
-        size = ffi.sizeof("struct shape")
-        table = bytearray(size * lib.UIDTRACED_NR_MAX * len(Abi))
-        for (abi, nr), kinds in shapes.items():
-            at = (abi * lib.UIDTRACED_NR_MAX + nr) * size
-            table[at : at + len(kinds)] = kinds
-        call = "bpf_map__set_initial_value"
-        found = self._map(".rodata.shapes")
-        check(call, lib.bpf_map__set_initial_value(found, bytes(table), len(table)))
+    def _note_writing(self, position: int) -> None:
+        self._control.writing = position
 
-    def _program(self, name: str) -> Any:
-        found = lib.bpf_object__find_program_by_name(self._object, name.encode())
-        return check_pointer(f"bpf_object__find_program_by_name({name})", found)
+    @property
+    def revision(self) -> int:
+        """The revision of the policy in force; 0 before the first."""
+        return int(self._control.revision)
 
-    def _identify(self) -> None:
-        """Let the kernel note who this process is, so that it never traces it."""
-        self._run_once("who_am_i")
+    @revision.setter
+    def revision(self, number: int) -> None:
+        self._control.revision = number
 
-    def _run_once(self, name: str, argument: int = 0) -> None:
-        fd = lib.bpf_program__fd(self._program(name))
-        check("bpf_prog_test_run_opts", lib.uidtraced_run_once(fd, argument))
+    @property
+    def alive_ns(self) -> int:
+        """When `beat` was last called, by whichever daemon, on CLOCK_BOOTTIME; 0 for never."""
+        return int(self._control.alive_ns)
+
+    def beat(self) -> None:
+        """Note that the daemon is alive."""
+        self._control.alive_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     @property
     def attached(self) -> bool:
         """Whether the program sees system calls now."""
-        return bool(self._link != ffi.NULL)
+        return self._objects.attached("on_sys_enter")
 
     def attach(self) -> None:
         """Start seeing system calls; nothing where it is attached."""
-        if not self.attached:
-            self._link = self._attach("on_sys_enter")
-
-    def _attach(self, program: str) -> Any:
-        link = lib.bpf_program__attach(self._program(program))
-        return check_pointer(f"bpf_program__attach({program})", link)
+        self._objects.attach("on_sys_enter")
 
     def detach(self) -> None:
         """Stop seeing them: every task is off the slow entry path again.
 
         Calls under way whose results were waited for are sent without.
         """
-        link, self._link = self._link, ffi.NULL
-        if link != ffi.NULL:
-            check("bpf_link__destroy", lib.bpf_link__destroy(link))
+        self._objects.detach("on_sys_enter")
         self.want_results(wanted=False)
+
+    @property
+    def survives_stop(self) -> bool:
+        """Whether what is in the kernel is left to the store at a clean stop."""
+        return self.store.survives_stop
+
+    def leave(self) -> None:
+        """Let the next daemon go on: until then nobody is left out of what is traced."""
+        self._control.self_tgid = 0
+        self._control.journal_pid = 0
+
+    def end(self) -> None:
+        """Let the store keep nothing, so that closing ends it all."""
+        self._objects.forget()
+        self.store.drop(self._inner.names())
 
     def want_results(self, *, wanted: bool) -> None:
         """Attach what waits for the results of calls, or detach it.
@@ -170,10 +192,11 @@ class Tracer:
         Attach it before there is a rule with `Flag.EXIT`, and detach it when there is none:
         calls under way then are sent without results. A detached one costs nobody anything.
         """
-        if wanted and not self._result_links:
+        attached = [one for one in _RESULT_PROGRAMS if self._objects.attached(one)]
+        if wanted and "on_sys_exit" not in attached:
             for program in _RESULT_PROGRAMS:
                 try:
-                    self._result_links.append(self._attach(program))
+                    self._objects.attach(program)
                 except KernelError as error:
                     # tracepoint sched_prepare_exec came with Linux 6.10; without it some strings
                     # of execve stay unreadable
@@ -181,18 +204,17 @@ class Tracer:
                         self._detach_results()
                         raise
             self._control.results = 1
-        elif not wanted and self._result_links:
+        elif not wanted and attached:
             self._control.results = 0
             self._wait_for_programs()
             self._detach_results()
             self._wait_for_programs()
             for key in list(self._passages.keys(_TASK.size)):
-                self._run_once("give_up", _TASK.unpack(key)[0])
+                self._objects.run("give_up", _TASK.unpack(key)[0])
 
     def _detach_results(self) -> None:
-        links, self._result_links = self._result_links, []
-        for link in links:
-            check("bpf_link__destroy", lib.bpf_link__destroy(link))
+        for program in _RESULT_PROGRAMS:
+            self._objects.detach(program)
 
     def _wait_for_programs(self) -> None:
         """Wait until every run of a program that has begun has ended.
@@ -308,29 +330,32 @@ class Tracer:
             totals[Uid(_KEY.unpack(key)[0])] = Counters(**sums)
         return totals
 
+    def accounts(self) -> dict[Uid, tuple[int, int, int]]:
+        """Return what `save_accounts` saved, also by a daemon before this one."""
+        found = self._accounts.items(_KEY.size, _ACCOUNT.size)
+        return {Uid(_KEY.unpack(key)[0]): _ACCOUNT.unpack(value) for key, value in found}
+
+    def save_accounts(self, rows: Mapping[Uid, tuple[int, int, int]]) -> None:
+        """Save written, position and told (`struct account` of bpf/event.h) by uid."""
+        if rows:
+            keys = b"".join(_KEY.pack(uid) for uid in rows)
+            values = b"".join(_ACCOUNT.pack(*row) for row in rows.values())
+            self._accounts.update_batch(keys, values, len(rows))
+
+    def lost(self) -> int:
+        """Return how many events found the ring full, of all uids together: cheap to ask."""
+        raw = self._seq.lookup(_KEY.pack(1), 8 * self._cpus)
+        return 0 if raw is None else sum(struct.unpack(f"={self._cpus}Q", raw))
+
     def close(self) -> None:
-        """Detach, unload and close everything; may be called again."""
-        links, self._result_links = [self._link, *self._result_links], []
-        self._link = ffi.NULL
-        for link in links:
-            if link != ffi.NULL:
-                lib.bpf_link__destroy(link)
+        """Close everything: what the store does not keep ends. May be called again."""
         if (ring := getattr(self, "ring", None)) is not None:
             ring.close()
-        for one in (*self._outer.values(), *self._blocks.values()):
-            one.close()
-        if (classes := getattr(self, "_classes", None)) is not None:
-            classes.close()
         if (memory := getattr(self, "_control_memory", None)) is not None and not memory.closed:
             ffi.release(self._control)
             memory.close()  # it has a duplicate of the fd
-        for name in ("_counts", "_passages"):
-            if (one_map := getattr(self, name, None)) is not None:
-                one_map.close()
         self._inner.close()
-        opened, self._object = self._object, ffi.NULL
-        if opened != ffi.NULL:
-            lib.bpf_object__close(opened)
+        self._objects.close()
 
     def __enter__(self) -> Self:
         return self
@@ -353,12 +378,6 @@ def _block(block: Block) -> bytes:
 def _unpack_block(key: bytes) -> tuple[int, int]:
     bits, first = _BLOCK.unpack(key)
     return bits, int.from_bytes(first, "big")
-
-
-def _open_object() -> Any:
-    code = importlib.resources.files(__package__).joinpath("uidtraced.bpf.o").read_bytes()
-    opened = lib.uidtraced_open(code, len(code))
-    return check_pointer("bpf_object__open_mem", opened)
 
 
 def constants() -> dict[str, int]:

@@ -1,0 +1,63 @@
+"""One daemon after another: where the kernel's side is kept between, and the time without one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+from uidtraced import systemd
+from uidtraced.events.records import GapRecord
+from uidtraced.kernel.kept import FdStore, NoStore
+from uidtraced.kernel.pins import PinStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from uidtraced.accounts import Accounts
+    from uidtraced.events.clock import WallClock
+
+_BEAT_SECONDS: Final = 1.0
+
+
+class Pulse(Protocol):
+    """Where a daemon notes that it is alive; `kernel.tracer.Tracer` is one."""
+
+    @property
+    def alive_ns(self) -> int:
+        """When it did so last, on CLOCK_BOOTTIME."""
+
+    def beat(self) -> None:
+        """Note it now."""
+
+
+def open_store(pin_dir: Path | None) -> FdStore:
+    """Return where fds are kept: *pin_dir*, else systemd's store, else nowhere."""
+    if pin_dir is not None:
+        return PinStore(pin_dir)
+    return systemd.SystemdStore() if systemd.has_fd_store() else NoStore()
+
+
+def settle(store: FdStore) -> None:
+    """Wait until *store* has what it was given."""
+    if isinstance(store, systemd.SystemdStore):
+        store.settle()
+
+
+def gap(pulse: Pulse, accounts: Accounts, clock: WallClock) -> GapRecord:
+    """Return the record of the time since a daemon was last seen alive."""
+    duration_ns = max(0, time.clock_gettime_ns(time.CLOCK_BOOTTIME) - pulse.alive_ns)
+    return GapRecord(
+        ts=clock.now(),
+        event="gap",
+        since=clock.format_boot_ns(pulse.alive_ns),
+        duration_ns=duration_ns,
+        lost=sum(accounts.untold().values()),
+    )
+
+
+async def keep_beating(pulse: Pulse) -> None:
+    """Note every second that this daemon is alive, for ever."""
+    while True:
+        pulse.beat()
+        await asyncio.sleep(_BEAT_SECONDS)
