@@ -149,7 +149,7 @@ TABLES = {
 ELSEWHERE = {
     "MS_RDONLY", "MS_NOSUID", "MS_NODEV",  # share their bits with MS_ASYNC and so on
     "MAP_SHARED", "MAP_PRIVATE", "MAP_SHARED_VALIDATE", "FUTEX_WAIT", "AT_EACCESS", "AT_FDCWD",
-    "EPOLL_CLOEXEC",
+    "EPOLL_CLOEXEC", "AT_STATX_SYNC_AS_STAT",
 }  # fmt: skip
 
 

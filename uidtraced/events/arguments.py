@@ -120,13 +120,25 @@ def _signatures() -> Mapping[str, list[tuple[str, str]]]:
     return msgspec.json.decode(data, type=dict[str, list[tuple[str, str]]])
 
 
+_TLS_FIRST: Final = frozenset({Abi.I386, Abi.ARM64, Abi.ARM})
+"""ABIs whose clone has its last two arguments the other way round (CLONE_BACKWARDS)."""
+
+
+def _signature(abi: Abi, call: str) -> list[tuple[str, str]]:
+    """Return what is known of *call*; the signatures are those of x86_64 where ABIs differ."""
+    known = _signatures().get(call, [])
+    if call == "clone" and abi in _TLS_FIRST:
+        return [*known[:3], known[4], known[3]]
+    return known
+
+
 @functools.cache
 def registers(abi: Abi, call: str) -> tuple[Sequence[tuple[str, str]], list[int]]:
     """Return name and C type of each argument of *call*, and the first register of each.
 
     No arguments for a call that is not known; those that have no register are left out.
     """
-    signature = _signatures().get(call, [])
+    signature = _signature(abi, call)
     where: list[int] = []
     at = 0
     for _, kind in signature:

@@ -103,11 +103,25 @@ PIPE: Final = flags(named(os, "O_NONBLOCK O_CLOEXEC O_DIRECT"))
 CLOEXEC: Final = flags(named(os, "O_CLOEXEC"))
 ACCESS: Final = flags(named(os, "R_OK W_OK X_OK"), zero="F_OK")
 WHENCE: Final = choice(named(os, "SEEK_SET SEEK_CUR SEEK_END SEEK_DATA SEEK_HOLE"))
-WAIT: Final = flags({**named(os, "WNOHANG WUNTRACED WCONTINUED"), "__WALL": 1 << 30})
+# WUNTRACED has the same number; the last three are of include/uapi/linux/wait.h
+WAIT: Final = flags(
+    {
+        **named(os, "WNOHANG WCONTINUED"),
+        "WSTOPPED": os.WUNTRACED,
+        **bits("__WNOTHREAD __WALL __WCLONE", 29),
+    }
+)
 WAITID: Final = flags(named(os, "WNOHANG WEXITED WCONTINUED WNOWAIT") | {"WSTOPPED": 2})
 PRIORITY: Final = choice(named(os, "PRIO_PROCESS PRIO_PGRP PRIO_USER"))
 RANDOM: Final = flags(named(os, "GRND_NONBLOCK GRND_RANDOM"))
-SIGNAL: Final = choice({**named(signal, "SIGRTMIN"), **{one.name: one for one in signal.Signals}})
+SIGNAL: Final = choice(
+    {
+        **{one.name: one for one in signal.Signals if one < signal.SIGRTMIN},
+        # include/uapi/asm/signal.h: the kernel's 32 and on, of which libc keeps some for itself
+        **row("SIGRTMIN", 32),
+        **{f"SIGRT_{number}": 32 + number for number in range(1, 33)},
+    }
+)
 SIGMASK: Final = choice(named(signal, "SIG_BLOCK SIG_UNBLOCK SIG_SETMASK"))
 PROT: Final = flags(named(mmap, "PROT_READ PROT_WRITE PROT_EXEC"), zero="PROT_NONE")
 MAP: Final = mixed(
@@ -116,6 +130,7 @@ MAP: Final = mixed(
     {
         # include/uapi/asm-generic/mman-common.h and mman.h, the same on x86 and arm
         "MAP_FIXED": 0x10,
+        **({"MAP_32BIT": 0x40} if platform.machine() == "x86_64" else {}),  # asm/mman.h
         "MAP_ANONYMOUS": 0x20,
         "MAP_GROWSDOWN": 0x100,
         "MAP_DENYWRITE": 0x800,
@@ -191,6 +206,16 @@ AT: Final = flags(
         "AT_RECURSIVE": 0x8000,
     }
 )
+# the same header; how old what a network file system says may be is a value, not a bit
+STATX: Final = mixed(
+    {"AT_STATX_SYNC_AS_STAT": 0, "AT_STATX_FORCE_SYNC": 0x2000, "AT_STATX_DONT_SYNC": 0x4000},
+    0x6000,
+    {
+        "AT_SYMLINK_NOFOLLOW": 0x100,
+        "AT_NO_AUTOMOUNT": 0x800,
+        "AT_EMPTY_PATH": 0x1000,
+    },
+)
 FACCESSAT: Final = flags(
     {"AT_SYMLINK_NOFOLLOW": 0x100, "AT_EACCESS": 0x200, "AT_EMPTY_PATH": 0x1000}
 )
@@ -251,15 +276,25 @@ EVENTFD: Final = flags(
 TIMERFD: Final = flags({"TFD_CLOEXEC": os.O_CLOEXEC, "TFD_NONBLOCK": os.O_NONBLOCK})
 INOTIFY: Final = flags({"IN_CLOEXEC": os.O_CLOEXEC, "IN_NONBLOCK": os.O_NONBLOCK})
 # include/uapi/linux/futex.h
-FUTEX: Final = mixed(
+_FUTEX: Final = mixed(
     row(
         "FUTEX_WAIT FUTEX_WAKE FUTEX_FD FUTEX_REQUEUE FUTEX_CMP_REQUEUE FUTEX_WAKE_OP "
         "FUTEX_LOCK_PI FUTEX_UNLOCK_PI FUTEX_TRYLOCK_PI FUTEX_WAIT_BITSET FUTEX_WAKE_BITSET "
         "FUTEX_WAIT_REQUEUE_PI FUTEX_CMP_REQUEUE_PI FUTEX_LOCK_PI2"
     ),
     0x7F,
-    {"FUTEX_PRIVATE_FLAG": 128, "FUTEX_CLOCK_REALTIME": 256},
+    {"FUTEX_CLOCK_REALTIME": 256},
 )
+_FUTEX_PRIVATE_FLAG: Final = 128
+
+
+def futex(number: int) -> str:
+    """Return the operation of futex, whose private form has a name of its own."""
+    operation, bar, rest = _FUTEX(number & ~_FUTEX_PRIVATE_FLAG).partition("|")
+    private = "_PRIVATE" if number & _FUTEX_PRIVATE_FLAG else ""
+    return f"{operation}{private}{bar}{rest}"
+
+
 # include/uapi/linux/prctl.h
 PRCTL: Final = choice(
     {
@@ -355,9 +390,10 @@ WORDS: Final[Mapping[tuple[str, str], Words]] = dict(
         *_for("timerfd_create", "flags", TIMERFD),
         *_for("getrlimit setrlimit prlimit64", "resource", RLIMIT),
         *_for("getrusage", "who", RUSAGE),
-        *_for("newfstatat fstatat64 statx fchmodat2 execveat name_to_handle_at", "flags", AT),
+        *_for("newfstatat fstatat64 fchmodat2 execveat name_to_handle_at", "flags", AT),
         *_for("newfstatat fstatat64 fchownat unlinkat", "flag", AT),
         *_for("linkat utimensat", "flags", AT),
+        *_for("statx", "flags", STATX),
         *_for("renameat2", "flags", RENAME),
         *_for("clone", "clone_flags", clone),
         *_for("unshare", "unshare_flags", NAMESPACES),
@@ -367,7 +403,7 @@ WORDS: Final[Mapping[tuple[str, str], Words]] = dict(
         *_for("memfd_create", "flags", MEMFD),
         *_for("eventfd2", "flags", EVENTFD),
         *_for("inotify_init1", "flags", INOTIFY),
-        *_for("futex futex_time64", "op", FUTEX),
+        *_for("futex futex_time64", "op", futex),
         *_for("prctl", "option", PRCTL),
         *_for("ptrace", "request", PTRACE),
         *_for("bpf", "cmd", BPF),

@@ -77,7 +77,7 @@ def _member(name: str, value: int | str) -> str:
         case "sin6_addr":
             return f'inet_pton(AF_INET6, "{value}", &sin6_addr)'
         case "nl_groups":
-            return f"{name}={value:08x}"
+            return f"{name}={value:#08x}" if value else f"{name}=00000000"
         case "sun_path" if str(value).startswith("@"):
             return f"sun_path=@{quote(bytes_of(str(value)[1:]))}"
         case "sun_path" | "sa_data":
