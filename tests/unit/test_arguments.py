@@ -138,7 +138,7 @@ TABLES = {
     "PR": flags.PRCTL,
     "PTRACE": flags.PTRACE,
     "CLONE": flags.NAMESPACES,
-    "FUTEX": lambda number: flags.FUTEX(number).split("|")[-1],
+    "FUTEX": lambda number: flags.futex(number).split("|")[-1],
     "RENAME": flags.RENAME,
     "MFD": flags.MEMFD,
     "EPOLL": flags.EPOLL_CTL,
