@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 import harness
+from tracing import open_tracer
 
 
 def pytest_collection_modifyitems(items) -> None:
@@ -18,6 +19,12 @@ def nothing_stays_behind():
     before = harness.bpf_objects()
     yield
     assert harness.left_behind(before) == set()
+
+
+@pytest.fixture
+def tracer():
+    with open_tracer() as tracer:
+        yield tracer
 
 
 @pytest.fixture

@@ -12,62 +12,24 @@ import warnings
 
 import pytest
 
+from tracing import NOBODY, OTHER, drain, enforce, put, rules
 from uidtraced.errors import KernelError, PermissionDeniedError
-from uidtraced.events.decode import Decoder, Naming
-from uidtraced.events.shapes import shapes
 from uidtraced.kernel.inner import InnerMaps, create_inner_map
 from uidtraced.kernel.kept import NoStore
 from uidtraced.kernel.libbpf import MapFd, check
 from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
 from uidtraced.kernel.tracer import Tracer, constants
-from uidtraced.policy import call_name
-from uidtraced.policy.names import numbers
 from uidtraced.reconcile import apply
 from uidtraced.rules import (
-    DEFAULT_FLAGS,
     NR_MAX,
     Abi,
     Flag,
     Plan,
-    Rule,
     Scope,
     ScopePlan,
     Uid,
     UidRange,
-    machine_abis,
 )
-
-NOBODY = Uid(65_501)
-OTHER = Uid(65_502)
-
-
-def rules(*names: str, flags: Flag = DEFAULT_FLAGS, limit: int = 0) -> frozenset[Rule]:
-    table = numbers(Abi.X86_64)
-    return frozenset(Rule(Abi.X86_64, table[name], flags, limit) for name in names)
-
-
-def put(tracer: Tracer, scope: Scope, uid: Uid, wanted: frozenset[Rule], revision: int = 1) -> None:
-    tracer.prepare([wanted], revision)
-    tracer.want([(rule.abi, rule.nr) for rule in wanted])
-    tracer.use_scopes([(scope, False)])
-    tracer.put(scope, {uid: wanted})
-
-
-def drain(tracer: Tracer):
-    decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, lambda _: None))
-    events = []
-    while True:
-        batch, data = tracer.ring.copy()
-        if not batch:
-            return events
-        events += decoder.decode(batch, data)
-        tracer.ring.release()
-
-
-@pytest.fixture
-def tracer():
-    with Tracer(shapes=shapes({abi: numbers(abi) for abi in machine_abis()})) as tracer:
-        yield tracer
 
 
 def chdir(times: int, *, real: int = NOBODY, effective: int | None = None) -> None:
@@ -219,12 +181,6 @@ def test_the_journal_is_left_out_by_its_pid(tracer) -> None:
     tracer.exclude_journal(0)
     chdir(1)
     assert len(drain(tracer)) == 1
-
-
-def enforce(tracer: Tracer, plan: ScopePlan, old: Plan | None = None, revision: int = 1) -> Plan:
-    new = Plan({Scope.REAL: plan} if any(plan.rule_sets()) else {})
-    apply(old or Plan(), new, tracer, revision)
-    return new
 
 
 def test_a_range_holds_for_its_uids_and_a_uid_of_its_own_comes_first(tracer) -> None:

@@ -96,17 +96,24 @@ class Objects:
         return found
 
     def load(
-        self, ring_bytes: int, shapes: Mapping[tuple[Abi, Nr], bytes], generation: int
+        self,
+        sizes: Mapping[str, int | None],
+        shapes: Mapping[tuple[Abi, Nr], bytes],
+        generation: int,
     ) -> None:
-        """Load this version's programs, on the maps that are there already, if they are."""
+        """Load this version's programs, on the maps that are there already, if they are.
+
+        *sizes* has the max_entries of maps that are made, None for what the program says.
+        """
         code = object_code()
         opened = check_pointer("bpf_object__open_mem", lib.uidtraced_open(code, len(code)))
         try:
             for name, one in self.maps.items():
                 check("bpf_map__reuse_fd", lib.bpf_map__reuse_fd(_map(opened, name), one.fd))
-            if not self.maps:
-                ring = _map(opened, "events")
-                check("bpf_map__set_max_entries", lib.bpf_map__set_max_entries(ring, ring_bytes))
+            for name, size in sizes.items() if not self.maps else ():
+                if size is not None:
+                    result = lib.bpf_map__set_max_entries(_map(opened, name), size)
+                    check("bpf_map__set_max_entries", result)
             _set(opened, ".rodata.shapes", _shape_table(shapes))
             _set(opened, ".rodata.generation", bytes(ffi.buffer(ffi.new("__u32 *", generation))))
             check("bpf_object__load", lib.bpf_object__load(opened))

@@ -56,11 +56,13 @@ class Tracer:
         ring_bytes: int = DEFAULT_RING_BYTES,
         shapes: Mapping[tuple[Abi, Nr], bytes] | None = None,
         store: FdStore | None = None,
+        calls_waited_for: int | None = None,
     ) -> None:
         """Take over what *store* kept, or load; *ring_bytes* is a power of two, a page or more.
 
         *shapes* says how the arguments of a call are read, a `Kind` for each register; what it
-        has not is read as registers alone.
+        has not is read as registers alone. *calls_waited_for* is how many may be under way whose
+        results are waited for, if not what the program says.
 
         ValueError for a wrong size; UnsupportedError where the kernel lacks BTF or another need,
         PermissionDeniedError without the capabilities, KernelError for the rest.
@@ -86,7 +88,8 @@ class Tracer:
                 self._inner.take_over(self._objects.rule_maps())
                 self._control_memory, self._control = self._map_control()
             if not self._objects.has_programs:
-                self._load(ring_bytes, shapes or {})
+                sizes = {"events": ring_bytes, "passages": calls_waited_for}
+                self._load(sizes, shapes or {})
             self._open_maps()
             self._objects.run("who_am_i")
             self.ring = RingReader(
@@ -100,11 +103,13 @@ class Tracer:
             self.close()
             raise
 
-    def _load(self, ring_bytes: int, shapes: Mapping[tuple[Abi, Nr], bytes]) -> None:
+    def _load(
+        self, sizes: Mapping[str, int | None], shapes: Mapping[tuple[Abi, Nr], bytes]
+    ) -> None:
         """Load the programs; where others of another version run, let ours take their place."""
         objects = self._objects
         generation = self._control.generation + 1 if self.adopted else 1
-        objects.load(ring_bytes, shapes, generation)
+        objects.load(sizes, shapes, generation)
         if not self.adopted:
             self._control_memory, self._control = self._map_control()
         for program in objects.old_programs & TRACEPOINTS.keys():

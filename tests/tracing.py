@@ -1,0 +1,59 @@
+"""The tracer in a test's own process: rules go in, events come out."""
+
+from __future__ import annotations
+
+from uidtraced.events.decode import Decoder, Naming
+from uidtraced.events.shapes import shapes
+from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
+from uidtraced.kernel.tracer import Tracer
+from uidtraced.policy import call_name
+from uidtraced.policy.names import numbers
+from uidtraced.reconcile import apply
+from uidtraced.rules import (
+    DEFAULT_FLAGS,
+    Abi,
+    Flag,
+    Plan,
+    Rule,
+    Scope,
+    ScopePlan,
+    Uid,
+    machine_abis,
+)
+
+NOBODY = Uid(65_501)
+OTHER = Uid(65_502)
+
+
+def rules(*names: str, flags: Flag = DEFAULT_FLAGS, limit: int = 0) -> frozenset[Rule]:
+    table = numbers(Abi.X86_64)
+    return frozenset(Rule(Abi.X86_64, table[name], flags, limit) for name in names)
+
+
+def put(tracer: Tracer, scope: Scope, uid: Uid, wanted: frozenset[Rule], revision: int = 1) -> None:
+    tracer.prepare([wanted], revision)
+    tracer.want([(rule.abi, rule.nr) for rule in wanted])
+    tracer.use_scopes([(scope, False)])
+    tracer.put(scope, {uid: wanted})
+
+
+def drain(tracer: Tracer):
+    decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, lambda _: None))
+    events = []
+    while True:
+        batch, data = tracer.ring.copy()
+        if not batch:
+            return events
+        events += decoder.decode(batch, data)
+        tracer.ring.release()
+
+
+def enforce(tracer: Tracer, plan: ScopePlan, old: Plan | None = None, revision: int = 1) -> Plan:
+    new = Plan({Scope.REAL: plan} if any(plan.rule_sets()) else {})
+    apply(old or Plan(), new, tracer, revision)
+    return new
+
+
+def open_tracer(**options) -> Tracer:
+    """Return a tracer that reads strings."""
+    return Tracer(shapes=shapes({abi: numbers(abi) for abi in machine_abis()}), **options)
