@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import reload
+from bench import cost, reload
+from bench.report import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BENCHMARKS = {"reload": reload}
+BENCHMARKS = {"reload": reload, "cost": cost}
 """By name, modules with `add_arguments(parser)` and `run(options) -> Report`."""
 
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = BENCHMARKS[options.benchmark].run(options)
     print(report.text())
     if options.json is not None:
-        options.json.write_text(report.json() + "\n", "utf-8")
+        options.json.write_text(to_json([report]) + "\n", "utf-8")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Figures, and the two forms in which they are shown."""
+"""Figures, and the forms in which they are shown."""
 
 from __future__ import annotations
 
@@ -10,49 +10,79 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A bound on a row's figure: on its median, unless *of* says p99."""
+
+    bound: float
+    of: str = "median"
+    at_least: bool = False
+    said: str = ""
+    """The bound in words, where it was measured too."""
+
+    def met(self, row: Row) -> bool:
+        """Whether *row* is within it."""
+        found: float = getattr(row, self.of)
+        return found >= self.bound if self.at_least else found <= self.bound
+
+    def words(self) -> str:
+        """Return it as it is shown."""
+        return f"{self.of} {'>=' if self.at_least else '<='} {self.said or f'{self.bound:,g}'}"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing measured *count* times, in milliseconds; goals are upper bounds."""
+    """One thing measured *count* times, in *unit*; 0 times where *note* says why not."""
 
     what: str
+    unit: str
     count: int
-    median_ms: float
-    p99_ms: float
-    max_ms: float
-    goal_median_ms: float | None = None
-    goal_p99_ms: float | None = None
+    median: float
+    p99: float
+    max: float
+    goals: tuple[Goal, ...] = ()
+    note: str = ""
+    at: int | None = None
+    """What it grows with: rows of one name are a curve over it."""
 
     @classmethod
     def of(
         cls,
         what: str,
-        samples_ns: Sequence[int],
-        goal_median_ms: float | None = None,
-        goal_p99_ms: float | None = None,
+        unit: str,
+        samples: Iterable[float],
+        *goals: Goal,
+        note: str = "",
+        at: int | None = None,
     ) -> Self:
-        """Sum *samples_ns* up: percentiles by the nearest rank."""
-        ordered = sorted(one / 1e6 for one in samples_ns)
+        """Sum *samples* up: percentiles by the nearest rank."""
+        ordered = sorted(samples)
 
         def percentile(part: float) -> float:
             return round(ordered[math.ceil(part * len(ordered)) - 1], 3)
 
         high = (percentile(0.5), percentile(0.99), percentile(1.0))
-        return cls(what, len(ordered), *high, goal_median_ms, goal_p99_ms)
+        return cls(what, unit, len(ordered), *high, goals, note, at)
+
+    @classmethod
+    def of_ns(cls, what: str, samples_ns: Iterable[float], *goals: Goal) -> Self:
+        """Sum up times in ns, as ms."""
+        return cls.of(what, "ms", (one / 1e6 for one in samples_ns), *goals)
+
+    @classmethod
+    def missing(cls, what: str, unit: str, why: str) -> Self:
+        """Return the row of what could not be measured."""
+        return cls(what, unit, 0, 0.0, 0.0, 0.0, note=why)
 
     def goal(self) -> str:
         """Return the goals and whether they are met, as words; empty where there are none."""
-        goals = (
-            ("median", self.median_ms, self.goal_median_ms),
-            ("p99", self.p99_ms, self.goal_p99_ms),
-        )
-        wanted = [(name, found, goal) for name, found, goal in goals if goal is not None]
-        if not wanted:
+        if not self.goals or not self.count:
             return ""
-        met = all(found < goal for _, found, goal in wanted)
-        words = ", ".join(f"{name} < {goal:g}" for name, _, goal in wanted)
+        met = all(goal.met(self) for goal in self.goals)
+        words = ", ".join(goal.words() for goal in self.goals)
         return f"{words}: {'met' if met else 'MISSED'}"
 
 
@@ -65,20 +95,38 @@ class Report:
 
     def text(self) -> str:
         """Return the table."""
-        lines = [f"{_machine_words()}; times in ms", ""]
-        width = max(len(row.what) for row in self.rows)
-        lines.append(f"{'':{width}} {'n':>5} {'median':>9} {'p99':>9} {'max':>9}  goal")
-        for row in self.rows:
-            figures = (row.median_ms, row.p99_ms, row.max_ms)
-            shown = " ".join(f"{one:9.1f}" for one in figures)
-            lines.append(f"{row.what:{width}} {row.count:5} {shown}  {row.goal()}".rstrip())
+        names = [_name(row) for row in self.rows]
+        width = max(len(name) for name in names)
+        lines = [f"{self.benchmark}: {_machine_words()}", ""]
+        lines.append(f"{'':{width}} {'unit':8} {'n':>5} {'median':>11} {'p99':>11} {'max':>11}")
+        for name, row in zip(names, self.rows, strict=True):
+            if not row.count:
+                lines.append(f"{name:{width}} not measured: {row.note}")
+                continue
+            shown = " ".join(f"{one:11,.1f}" for one in (row.median, row.p99, row.max))
+            rest = "; ".join(one for one in (row.goal(), row.note) if one)
+            lines.append(f"{name:{width}} {row.unit:8} {row.count:5} {shown}  {rest}".rstrip())
         return "\n".join(lines)
 
-    def json(self) -> str:
+    def plain(self) -> dict[str, object]:
         """Return the same for programs."""
-        rows = [asdict(row) for row in self.rows]
-        content = {"benchmark": self.benchmark, "machine": _machine(), "rows": rows}
-        return json.dumps(content, indent=2)
+        return {"benchmark": self.benchmark, "machine": _machine(), "rows": self._rows()}
+
+    def _rows(self) -> list[dict[str, object]]:
+        return [
+            {**asdict(row), "met": all(one.met(row) for one in row.goals) if row.goals else None}
+            for row in self.rows
+        ]
+
+
+def _name(row: Row) -> str:
+    return row.what if row.at is None else f"{row.what}, {row.at:,}"
+
+
+def to_json(reports: Sequence[Report]) -> str:
+    """Return *reports* for programs: one as an object, several as a list."""
+    plain = [one.plain() for one in reports]
+    return json.dumps(plain[0] if len(plain) == 1 else plain, indent=2)
 
 
 def _machine() -> dict[str, str | int | None]:
