@@ -43,6 +43,9 @@ SMALL = (
 MANY, FEW, SLOW = 4000, 400, 100
 """Calls of a round: FEW where each makes an event, so that no buffer is ever full."""
 
+SETTLE_SECONDS = 0.1
+"""After a tracer was switched on or off, until it has nothing more to do."""
+
 PEERS = ("auditd", "bpftrace", "perf", "strace", "sysdig")
 
 
@@ -173,13 +176,13 @@ def _visit(
     alone = redis.seconds(OTHER) if redis and loaded else 0.0
     under = {}
     with subject.tracing.on() as wrap:
+        time.sleep(SETTLE_SECONDS)
+        if redis and loaded:  # before anything is logged, which keeps its cpu busy for a while
+            traced = redis.seconds(OTHER)
         for call in subject.calls:
             samples = loop.sample(call.uid, call.nr, call.calls, wrap=wrap)
             under[call] = statistics.median(samples)
-            if call.calls != MANY:
-                time.sleep(0.05)  # until what was logged is written
-        if redis and loaded:
-            traced = redis.seconds(OTHER)
+    time.sleep(SETTLE_SECONDS)
     after = untraced()
     for call, ns in under.items():
         found[_name(subject, call)].append(ns - (before[call.nr] + after[call.nr]) / 2)

@@ -49,14 +49,14 @@ def missing(program: str) -> str:
 
 
 class Background:
-    """A tracer that runs beside what it traces and writes to *output*.
+    """A tracer that runs beside what it traces; what it prints goes to *output*, line by line.
 
     It is ready once a call that *poke* makes is there.
     """
 
     def __init__(self, command: Sequence[str], output: Path, poke: Callable[[], object]) -> None:
         self._command = command
-        self.output = output
+        self._output = output
         self._poke = poke
 
     @contextlib.contextmanager
@@ -68,12 +68,9 @@ class Background:
     @contextlib.contextmanager
     def running(self) -> Iterator[int]:
         """Start it, yield its pid, and end it as Ctrl-C does."""
-        self.output.unlink(missing_ok=True)
-        errors = self.output.with_suffix(".errors")
-        with errors.open("wb") as err:
-            process = subprocess.Popen(
-                [*_WITH_TRACEFS, *self._command], stdout=subprocess.DEVNULL, stderr=err
-            )
+        errors = self._output.with_suffix(".errors")
+        with errors.open("wb") as err, self._output.open("wb") as out:
+            process = subprocess.Popen([*_WITH_TRACEFS, *self._command], stdout=out, stderr=err)
         try:
             wait_until(lambda: self._answers(process, errors), what=self._command[0])
             yield process.pid
@@ -90,7 +87,7 @@ class Background:
         if process.poll() is not None:
             raise RuntimeError(f"{self._command[0]} ended: {errors.read_text()[-500:]}")
         self._poke()
-        return self.output.exists() and self.output.stat().st_size > 0
+        return self._output.stat().st_size > 0
 
 
 def bpftrace(
@@ -100,7 +97,7 @@ def bpftrace(
     ids = " || ".join(f"args->id == {one}" for one in numbers)
     said = 'printf("%d %d %s %d\\n", uid, pid, comm, args->id)'
     program = f"tracepoint:raw_syscalls:sys_enter /uid == {uid} && ({ids})/ {{ {said}; }}"
-    return Background(["bpftrace", "-o", str(output), "-e", program], output, poke)
+    return Background(["bpftrace", "-q", "-B", "line", "-e", program], output, poke)
 
 
 def perf_trace(calls: Sequence[str], output: Path, poke: Callable[[], object]) -> Background:

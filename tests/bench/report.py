@@ -81,9 +81,9 @@ class Row:
         """Return the goals and whether they are met, as words; empty where there are none."""
         if not self.goals or not self.count:
             return ""
-        met = all(goal.met(self) for goal in self.goals)
-        words = ", ".join(goal.words() for goal in self.goals)
-        return f"{words}: {'met' if met else 'MISSED'}"
+        return ", ".join(
+            f"{goal.words()}: {'met' if goal.met(self) else 'MISSED'}" for goal in self.goals
+        )
 
 
 @dataclass(slots=True)
