@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import cost, events, reload
+from bench import cost, events, ranges, reload
 from bench.report import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BENCHMARKS = {"reload": reload, "cost": cost, "events": events}
+BENCHMARKS = {"reload": reload, "cost": cost, "events": events, "ranges": ranges}
 """By name, modules with `add_arguments(parser)` and `run(options) -> Report`."""
 
 
