@@ -7,13 +7,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import cost, events, ranges, reload
+from bench import cost, events, growth, ranges, reload, weight
 from bench.report import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BENCHMARKS = {"reload": reload, "cost": cost, "events": events, "ranges": ranges}
+BENCHMARKS = {
+    "reload": reload,
+    "cost": cost,
+    "events": events,
+    "ranges": ranges,
+    "growth": growth,
+    "weight": weight,
+}
 """By name, modules with `add_arguments(parser)` and `run(options) -> Report`."""
 
 

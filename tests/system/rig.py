@@ -33,7 +33,7 @@ RUN_SECONDS = 600.0  # setting up a new machine
 
 def run(*command: str | Path, **options: Any) -> str:
     """Run *command*; its output where it fails is the test's message."""
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         [str(one) for one in command],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -76,8 +76,8 @@ def mounts(tree: Path) -> Iterator[None]:
             done.append(tree / place)
         yield
     finally:
-        for place in reversed(done):
-            run("umount", "--lazy", place)
+        for mounted in reversed(done):
+            run("umount", "--lazy", mounted)
 
 
 def environment() -> dict[str, str]:
