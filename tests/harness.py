@@ -138,8 +138,10 @@ class Daemon:
         self.log = Lines(self._process.stderr)
 
     def ready(self) -> Daemon:
-        """Wait until the policy is in force."""
+        """Wait until the policy is in force, and its record is there."""
         self.log.wait(lambda line: line["event"] == "tracing")
+        if not any(line["event"] == "policy_refused" for line in self.log.all):
+            self.records.wait(lambda record: record["event"] == "policy")
         return self
 
     def edit(self, policy: str) -> dict[str, Any]:
