@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from uidtraced.kernel.tracer import Counters
 
 _NOTHING = (0, 0, 0)
+NO_UID = Uid(2**32 - 1)
+"""In the kernel's counters: all for whom there was no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,20 @@ class Accounts:
     def all(self) -> list[Account]:
         """Return the accounts of all uids that ever matched, by uid.
 
-        What was written is read first: what is written in the meantime still counts as pending.
+        Those for whom the kernel had no room of their own stand under `NO_UID` together. What was
+        written is read first: what is written in the meantime still counts as pending.
         """
-        written = {uid: row[0] for uid, row in self._rows.items()}
-        kernel = sorted(self._books.counters().items())
-        return [self._account(uid, one, written.get(uid, 0)) for uid, one in kernel]
+        written = {uid: row[0] for uid, row in dict(self._rows).items()}
+        kernel = self._books.counters()
+        # whom the kernel found no room for is counted for nobody in particular
+        rest = sum(number for uid, number in written.items() if uid not in kernel)
+        written[NO_UID] = written.get(NO_UID, 0) + rest
+        found = [self._account(uid, one, written.get(uid, 0)) for uid, one in kernel.items()]
+        return sorted((one for one in found if one.matched), key=lambda one: one.uid)
+
+    def uids(self) -> list[Uid]:
+        """Return whose events were written."""
+        return list(self._rows)
 
     def _account(self, uid: Uid, kernel: Counters, written: int) -> Account:
         gone = written + kernel.ring_full + kernel.limited + kernel.counted

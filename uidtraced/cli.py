@@ -32,6 +32,7 @@ from uidtraced.planfile import from_plain
 from uidtraced.policy import SystemDirectory, explain, load, name_of, schema_text, understand
 from uidtraced.rules import Abi, Plan
 from uidtraced.status import status_lines
+from uidtraced.users import UserNames
 
 if TYPE_CHECKING:
     import argparse
@@ -71,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.USAGE
     if isinstance(sys.stdout, io.TextIOWrapper):  # what a file says is shown in any locale
         sys.stdout.reconfigure(errors="backslashreplace")
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser(words).parse_args(words)
     return _COMMANDS[options.command](options)
 
 
@@ -137,8 +139,13 @@ def _log_style(output: daemon.Output) -> LogStyle:
 
 
 def _intent(path: Path) -> Intent:
-    with contextlib.closing(PatientDirectory(SystemDirectory())) as directory:
+    """Return what the policy at *path* wants; a name service may take its time to say of whom."""
+    directory = PatientDirectory(SystemDirectory(), _PATIENCE_SECONDS)
+    with contextlib.closing(directory):
         return understand(load(path), directory)
+
+
+_PATIENCE_SECONDS: Final = 10.0
 
 
 def _plain_problems(
@@ -178,6 +185,12 @@ def _plan(options: argparse.Namespace) -> int:
         else:
             print(error, file=sys.stderr)
         return Exit.FAILED
+    if intent.stale:
+        some = ", ".join(sorted(intent.stale)[:3])
+        _complain(
+            f"the name service does not answer for {len(intent.stale)} names ({some}); ask again"
+        )
+        return Exit.FAILED
     running: Mapping[str, Any] | None = None
     try:
         running = ask("plan")
@@ -188,7 +201,8 @@ def _plan(options: argparse.Namespace) -> int:
         return Exit.FAILED
     actual = from_plain(running["plan"]) if running else Plan()
     actions = reconcile.diff(actual, intent.plan)
-    rows = to_rows(actions, name_of)
+    with contextlib.closing(UserNames(name_of)) as names:
+        rows = to_rows(actions, names)
     counts = reconcile.count(actions, intent.plan)
     if options.format == "json":
         revision = running["revision"] if running else None

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("daemon")
 
+_NAMES_SECONDS: Final = 0.05
 _STOP_SECONDS: Final = 5.0
 _DRAIN_SECONDS: Final = 5.0
 _DRAIN_RETRY_SECONDS: Final = 0.02
@@ -150,7 +151,8 @@ class _Service:
         self._hung_up = asyncio.Event()
         self._ended: asyncio.Future[None] = loop.create_future()
         decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, names))
-        self._accounts = Accounts(tracer, names)
+        self._names = names
+        self._accounts = Accounts(tracer, names.known)
         self._decode = decoder.decode
         self._pump = Pump(tracer.ring, self._events, sink, self._accounts.wrote, self._fail)
         self._losses = Losses(tracer.lost, self._accounts, names, self._clock)
@@ -236,6 +238,9 @@ class _Service:
 
     async def _tell_status(self) -> object:
         keeper, ring = self._keeper, self._tracer.ring
+        counters = await self._reloader.call(self._tracer.counters)
+        if self._names.prepare(counters):
+            await asyncio.sleep(_NAMES_SECONDS)
         sha256 = None if keeper.in_force is None else keeper.in_force.sha256
         status = Status(
             pid=os.getpid(),
@@ -252,7 +257,7 @@ class _Service:
             kernel=KernelStatus(
                 self._tracer.attached, ring.size, ring.pending_bytes(), self._tracer.batches
             ),
-            accounts=self._accounts.all(),
+            accounts=await self._reloader.call(self._accounts.all),
         )
         return status.plain()
 

@@ -27,6 +27,7 @@ class PatientDirectory:
         self._worker = Worker("name-service")
         self._asked: tuple[Names, Future[Identities]] | None = None
         self._listing: Future[Names] | None = None
+        self._stale: frozenset[str] = frozenset()
         self._users: dict[str, Uid] = {}
         self._groups: dict[str, frozenset[Uid]] = {}
 
@@ -37,7 +38,7 @@ class PatientDirectory:
         answered = self._ask(names)
         users = {name: self._users[name] for name in names.users if name in self._users}
         groups = {name: self._groups[name] for name in names.groups if name in self._groups}
-        return Identities(users, groups, frozenset() if answered else names.users | names.groups)
+        return Identities(users, groups, self._stale if answered else names.users | names.groups)
 
     def _ask(self, names: Names) -> bool:
         """Whether there is an answer for just *names* now."""
@@ -56,9 +57,11 @@ class PatientDirectory:
         return asked == names or self._ask(names)
 
     def _learn(self, asked: Names, found: Identities) -> None:
-        for name in asked.users:
+        """Forget what is no more; keep what no source could tell of."""
+        self._stale = found.stale
+        for name in asked.users - found.stale:
             self._users.pop(name, None)
-        for name in asked.groups:
+        for name in asked.groups - found.stale:
             self._groups.pop(name, None)
         self._users |= found.users
         self._groups |= found.groups

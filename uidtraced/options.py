@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import argparse
 import mmap
+import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from uidtraced import __version__
 from uidtraced.daemon import Output
 from uidtraced.kernel.tracer import DEFAULT_RING_BYTES
 from uidtraced.rules import Abi
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 DEFAULT_POLICY: Final = Path("/etc/uidtrace.yaml")
 _RING_MIN_BYTES: Final = mmap.PAGESIZE
 _RING_MAX_BYTES: Final = 2**30
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser; the command's name is in `command`."""
-    top = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """A parser whose wrong usage is 1 where a command's own answers have 2."""
+
+    usage_exit = 2
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end."""
+        self.print_usage(sys.stderr)
+        self.exit(self.usage_exit, f"{self.prog}: error: {message}\n")
+
+
+def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser for *arguments*; the command's name is in `command`."""
+    top = _Parser(
         prog="uidtraced", description="Log which users make which system calls, from one YAML file."
     )
     top.add_argument("--version", action="version", version=f"uidtraced {__version__}")
+    _Parser.usage_exit = 1 if "plan" in arguments[:1] else 2
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     _add_run(commands.add_parser("run", help="trace until stopped; SIGHUP reads the policy again"))

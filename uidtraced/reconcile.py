@@ -114,6 +114,9 @@ class RuleStore(Protocol):
     def remove_blocks(self, scope: Scope, blocks: Iterable[Block]) -> None:
         """Take *blocks* out; one that is not in is left so."""
 
+    def wait_for_programs(self) -> None:
+        """Wait until every run of a program that has begun has ended."""
+
     def keep_only(self, rule_sets: Iterable[RuleSet]) -> None:
         """Let go of all other inner maps."""
 
@@ -242,6 +245,10 @@ def _change(old: Plan, new: Plan, store: RuleStore, revision: int) -> None:
         for scope in Scope:
             before, after = old.scopes.get(scope, _NOTHING), new.scopes.get(scope, _NOTHING)
             step(scope, before, after, store)
+        if step is _put_in and any(one.blocks() for one in new.scopes.values()):
+            # a program may have looked at one scope before what is new was there, and be about to
+            # look at another; outer maps wait for it by themselves, blocks do not
+            store.wait_for_programs()
     if any(new_sets):
         store.attach()
     else:

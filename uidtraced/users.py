@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from uidtraced.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Future
 
     from uidtraced.rules import Uid
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _KEEP_SECONDS: Final = 30.0
 _WAIT_SECONDS: Final = 0.05
 _MAX_NAMES: Final = 65536
+_PREPARED_AT_MOST: Final = 200
 
 
 class UserNames:
@@ -30,6 +31,7 @@ class UserNames:
         self._lookup = lookup
         self._names: dict[Uid, tuple[str | None, float]] = {}
         self._asked: dict[Uid, Future[str | None]] = {}
+        self._last: Future[str | None] | None = None
         self._worker = Worker("user-names")
 
     def __call__(self, uid: Uid) -> str | None:
@@ -42,7 +44,7 @@ class UserNames:
         asked = self._asked.get(uid)
         if asked is None:
             wait = 0.0 if known is not None or self._hangs() else _WAIT_SECONDS
-            asked = self._asked[uid] = self._worker.submit(lambda: self._lookup(uid))
+            asked = self._ask(uid)
         else:
             wait = 0.0
         try:
@@ -52,13 +54,39 @@ class UserNames:
         except OSError:
             name = last
         del self._asked[uid]
+        self._names.pop(uid, None)  # the oldest come first
         if len(self._names) >= _MAX_NAMES:
-            self._names.clear()
+            del self._names[next(iter(self._names))]
         self._names[uid] = (name, now + _KEEP_SECONDS)
         return name
 
     def _hangs(self) -> bool:
-        return any(not asked.done() for asked in self._asked.values())
+        """Whether some question is open: they are answered in their order."""
+        return self._last is not None and not self._last.done()
+
+    def known(self, uid: Uid) -> str | None:
+        """Return the name of *uid* if an answer is there, without waiting for one."""
+        found = self._names.get(uid)
+        if found is not None:
+            return found[0]
+        asked = self._asked.get(uid)
+        return asked.result() if asked and asked.done() and not asked.exception() else None
+
+    def prepare(self, uids: Iterable[Uid]) -> bool:
+        """Ask for those of *uids* of which nothing is known; False where there are none.
+
+        Not for more than 200 at once, and not while an earlier question hangs.
+        """
+        new = [uid for uid in uids if uid not in self._names and uid not in self._asked]
+        if self._hangs():
+            return False
+        for uid in new[:_PREPARED_AT_MOST]:
+            self._ask(uid)
+        return bool(new)
+
+    def _ask(self, uid: Uid) -> Future[str | None]:
+        self._last = self._asked[uid] = self._worker.submit(lambda: self._lookup(uid))
+        return self._last
 
     def close(self) -> None:
         """Ask no more."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 
@@ -58,6 +59,19 @@ def test_other_names_are_asked_for_once_the_late_answer_is_there() -> None:
         pass
     assert now.users == {"bob": 6}
     assert directory.resolve(ALICE).users == {"alice": 5}
+    directory.close()
+
+
+def test_whom_no_source_could_tell_of_stays_who_he_was() -> None:
+    service = Users({"alice": 5}, {"dev": [5]})
+    directory = PatientDirectory(service)
+    good = directory.resolve(ALICE)
+    service.users.clear()
+    service.groups.clear()
+    answer = service.resolve
+    service.resolve = lambda names: dataclasses.replace(answer(names), stale=frozenset({"dev"}))
+    now = directory.resolve(ALICE)
+    assert (now.users, now.groups, now.stale) == ({}, good.groups, {"dev"})
     directory.close()
 
 

@@ -176,4 +176,4 @@ def test_check_tells_the_same_as_text_and_as_json(tmp_path) -> None:
     assert [line.encode("ascii", "backslashreplace").decode() for line in lines] == (
         text.stdout.splitlines()
     )
-    assert len(lines) == 4
+    assert len(lines) == 3

@@ -69,7 +69,7 @@ def test_the_schema_is_fresh() -> None:
         {},
         {"version": 2},
         {"version": 1, "user": {}},
-        {"version": 1, "users": {"a b": []}},
+        {"version": 1, "users": {"a/b": []}},
         {"version": 1, "users": {"alice": "openat"}},
         {"version": 1, "users": {"alice": [1024]}},
         {"version": 1, "users": {"alice": {"match": "real"}}},

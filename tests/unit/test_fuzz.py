@@ -82,7 +82,7 @@ NASTY = {
     "wrong_calls": lines("  {0}: [opnat{0}, clse]"),
     "wrong_sets": lines("  {0}: ['@proces{0}']"),
     "wrong_long_calls": lines("  {0}: [" + "ab" * 120 + "{0}]"),
-    "wrong_names": lines("  'a b{0}': [open]"),
+    "wrong_names": lines("  'a/b{0}': [open]"),
     "wrong_keys": lines("  {0}: {{syscalls: [open], matc: real, at{0}: exit}}"),
     "wrong_values": lines("  {0}: {{syscalls: open, match: rel}}"),
     "wrong_numbers": lines("  {0}: [0777, 1:30, no, 0x1f]"),

@@ -138,7 +138,7 @@ def test_what_the_kernel_refused_is_tried_again(path, capsys) -> None:
 
 
 def test_many_warnings_are_summed_up(path, capsys) -> None:
-    users = "".join(f"  missing{number}: [getppid]\n" for number in range(50))
+    users = "".join(f"  missing{number}: [kill]\n" for number in range(50))
     path.write_text(f"version: 1\nusers:\n{users}")
     Keeper(path, Store(), Users()).start()
     said = capsys.readouterr().out

@@ -45,8 +45,9 @@ def test_what_may_not_be_meant_is_told_where_it_stands(users, expected) -> None:
 
 
 @pytest.mark.parametrize("who", ["0", "root", '"@wheel"', '"0-99"', '"*"'])
-def test_all_calls_of_root_are_too_many(who) -> None:
-    found = warnings(f'  {who}: {{syscalls: ["@all"], limit: 5/s}}\n')
+@pytest.mark.parametrize("calls", ['"@all"', '"@all", "!getpid"', '"x86_64:@all"'])
+def test_all_calls_of_root_are_too_many(who, calls) -> None:
+    found = warnings(f"  {who}: {{syscalls: [{calls}], limit: 5/s}}\n")
     assert [one for one in found if "every call of root is logged" in one]
     assert warnings('  alice: {syscalls: ["@all"], limit: 5/s}\n') == []
 
@@ -63,6 +64,11 @@ def test_all_calls_of_root_are_too_many(who) -> None:
 )
 def test_what_is_meant_is_not_told(users) -> None:
     assert warnings(users) == []
+
+
+def test_a_limit_that_the_journal_cannot_take_is_none() -> None:
+    assert warnings("  alice: {syscalls: [futex], limit: 20000/s}\n") == []
+    assert len(warnings("  alice: {syscalls: [futex], limit: 1000000/s}\n")) == 1
 
 
 def test_io_uring_is_told_of_once() -> None:

@@ -288,6 +288,17 @@ def test_what_was_written_is_counted_once_also_where_a_daemon_died_before_the_ba
     assert found == {1000: (3, 0), 5: (2, 0)}
 
 
+def test_those_without_room_in_the_kernel_are_accounted_for_together() -> None:
+    nobody = Uid(2**32 - 1)
+    books = Books({Uid(7): Counters(matched=1), nobody: Counters(matched=3, ring_full=1)})
+    accounts = Accounts(books, str)
+    accounts.wrote([event(uid=uid) for uid in (7, 70_000, 70_001)])
+    assert [(one.uid, one.written, one.pending) for one in accounts.all()] == [
+        (7, 1, 0),
+        (nobody, 2, 0),
+    ]
+
+
 def process(proc: Path, pid: int | str, cgroup: str) -> None:
     (proc / str(pid)).mkdir()
     (proc / str(pid) / "cgroup").write_text(cgroup)

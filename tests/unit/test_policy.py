@@ -93,7 +93,7 @@ def test_an_error_says_where_what_and_what_would_be_right(text, expected) -> Non
 
 
 def test_errors_of_the_text_and_of_its_meaning_are_told_together() -> None:
-    found = problems("version: 1\nusers:\n  0: [0777, opnat]\n  bo b: [open]\n")
+    found = problems("version: 1\nusers:\n  0: [0777, opnat]\n  -bob: [open]\n")
     assert [one.split(":")[1:3] for one in found] == [["3", "7"], ["3", "13"], ["4", "3"]]
 
 

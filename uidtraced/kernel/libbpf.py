@@ -41,6 +41,9 @@ _ADVICE: Final[Mapping[int, str]] = {
     errno.ENOSPC: "the kernel has no room for it: raise LimitMEMLOCK= or the memory limit",
 }
 
+_BATCH: Final = 4096
+"""Pairs that are looked up at once; no bucket of a hash map has nearly so many."""
+
 ENOTSUPP: Final = 524
 """What the kernel answers for a batch on a map type that has none (include/linux/errno.h)."""
 
@@ -162,6 +165,14 @@ class MapFd:
         """Put one pair in (*flags*: BPF_ANY)."""
         check("bpf_map_update_elem", lib.bpf_map_update_elem(self.fd, key, value, flags))
 
+    def update_all(self, pairs: Mapping[bytes, bytes]) -> None:
+        """Put *pairs* in, in their order; at once where the kernel can."""
+        try:
+            self.update_batch(b"".join(pairs), b"".join(pairs.values()), len(pairs))
+        except UnsupportedError:
+            for key, value in pairs.items():
+                self.update(key, value)
+
     def delete(self, key: bytes, *, missing_ok: bool = False) -> None:
         """Take one key out."""
         result = lib.bpf_map_delete_elem(self.fd, key)
@@ -200,11 +211,41 @@ class MapFd:
             key = found
 
     def items(self, key_size: int, value_size: int) -> Iterable[tuple[bytes, bytes]]:
-        """Yield every pair; as `keys`."""
-        for key in list(self.keys(key_size)):
-            value = self.lookup(key, value_size)
-            if value is not None:
-                yield key, value
+        """Yield every pair; as `keys`. Many at a time where the kernel can."""
+        try:
+            yield from self._lookup_batches(key_size, value_size)
+        except (UnsupportedError, KernelError):  # no batch for this map: 5.10 has few
+            for key in list(self.keys(key_size)):
+                value = self.lookup(key, value_size)
+                if value is not None:
+                    yield key, value
+
+    def _lookup_batches(self, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
+        keys = ffi.new("char[]", key_size * _BATCH)
+        values = ffi.new("char[]", value_size * _BATCH)
+        # where to go on is a hash map's bucket (4 bytes), or a key
+        position = ffi.new("char[]", max(key_size, 8))
+        count, start, found = ffi.new("__u32 *"), ffi.NULL, []
+        ended = False
+        while not ended:
+            count[0] = _BATCH
+            result = lib.bpf_map_lookup_batch(
+                self.fd, start, position, keys, values, count, ffi.NULL
+            )
+            ended = result == -errno.ENOENT
+            if not ended:
+                check("bpf_map_lookup_batch", result)
+            raw_keys = bytes(ffi.buffer(keys, key_size * count[0]))
+            raw_values = bytes(ffi.buffer(values, value_size * count[0]))
+            found += [
+                (
+                    raw_keys[n * key_size : (n + 1) * key_size],
+                    raw_values[n * value_size : (n + 1) * value_size],
+                )
+                for n in range(count[0])
+            ]
+            start = position
+        return found
 
     def freeze(self) -> None:
         """Let user space write to it no more, this process included."""

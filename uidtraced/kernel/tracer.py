@@ -28,6 +28,7 @@ _KEY: Final = struct.Struct("=I")
 _BLOCK: Final = struct.Struct("=I4s")  # struct block of bpf/event.h
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _TASK: Final = struct.Struct("=Q")
+_COUNTERS: Final = struct.Struct("=4Q")  # struct counters, in the order of Counters
 _ACCOUNT: Final = struct.Struct("=QQQ")  # struct account of bpf/event.h
 _RESULT_PROGRAMS: Final = ("on_sys_exit", "on_thread_end", "on_exec")
 _NO_UID: Final = _KEY.pack(2**32 - 1)
@@ -211,9 +212,9 @@ class Tracer:
             self._control.results = 1
         elif not wanted and attached:
             self._control.results = 0
-            self._wait_for_programs()
+            self.wait_for_programs()
             self._detach_results()
-            self._wait_for_programs()
+            self.wait_for_programs()
             for key in list(self._passages.keys(_TASK.size)):
                 self._objects.run("give_up", _TASK.unpack(key)[0])
 
@@ -221,7 +222,7 @@ class Tracer:
         for program in _RESULT_PROGRAMS:
             self._objects.detach(program)
 
-    def _wait_for_programs(self) -> None:
+    def wait_for_programs(self) -> None:
         """Wait until every run of a program that has begun has ended.
 
         A change of a map of maps does (synchronize_rcu in maybe_wait_bpf_programs,
@@ -280,8 +281,8 @@ class Tracer:
             if inner.id not in self._in_classes:
                 self._classes.update(_KEY.pack(inner.id), _KEY.pack(inner.fd))
                 self._in_classes.add(inner.id)
-        for block, rules in entries.items():
-            self._blocks[scope].update(_block(block), _KEY.pack(wanted[rules].id))
+        pairs = {_block(one): _KEY.pack(wanted[rules].id) for one, rules in entries.items()}
+        self._blocks[scope].update_all(pairs)
 
     def remove_blocks(self, scope: Scope, blocks: Iterable[Block]) -> None:
         """Take *blocks* out; one that is not in is left so."""
@@ -310,7 +311,9 @@ class Tracer:
 
     def read_blocks(self, scope: Scope) -> dict[Block, RuleSet | None]:
         """Return what the kernel holds for blocks; None for an inner map that is not ours."""
-        known = self._inner.by_id()
+        inner = dict(self._classes.items(_KEY.size, _KEY.size))
+        ours = self._inner.by_id()
+        known = {number: ours.get(_KEY.unpack(inner[key])[0]) for number, key in _keys(ours, inner)}
         found = self._blocks[scope].items(_BLOCK.size, _KEY.size)
         return {
             Block(Uid(first), bits): known.get(_KEY.unpack(value)[0])
@@ -323,16 +326,12 @@ class Tracer:
 
     def counters(self) -> dict[Uid, Counters]:
         """Return what was counted for every uid that matched; UID_MAX + 1 is "no room"."""
-        fields = ("matched", "ring_full", "limited", "counted")
-        size = ffi.sizeof("struct counters")
+        size = _COUNTERS.size * self._cpus
         totals: dict[Uid, Counters] = {}
-        for key in list(self._counts.keys(_KEY.size)):
-            raw = self._counts.lookup(key, size * self._cpus)
-            if raw is None:
-                continue
-            per_cpu = ffi.from_buffer("struct counters[]", raw)
-            sums = {name: sum(getattr(one, name) for one in per_cpu) for name in fields}
-            totals[Uid(_KEY.unpack(key)[0])] = Counters(**sums)
+        for key, raw in self._counts.items(_KEY.size, size):
+            per_cpu = list(_COUNTERS.iter_unpack(raw))
+            sums = map(sum, zip(*per_cpu, strict=True)) if len(per_cpu) > 1 else per_cpu[0]
+            totals[Uid(_KEY.unpack(key)[0])] = Counters(*sums)
         return totals
 
     def accounts(self) -> dict[Uid, tuple[int, int, int]]:
@@ -374,6 +373,12 @@ _SCOPE_BIT: Final[Mapping[Scope, int]] = {
     Scope.EFFECTIVE: lib.UIDTRACED_S_EFFECTIVE,
     Scope.LOGIN: lib.UIDTRACED_S_LOGIN,
 }
+
+
+def _keys(numbers: Iterable[int], there: Mapping[bytes, bytes]) -> list[tuple[int, bytes]]:
+    """Return those of *numbers* whose key is *there*, each with it."""
+    packed = [(number, _KEY.pack(number)) for number in numbers]
+    return [(number, key) for number, key in packed if key in there]
 
 
 def _block(block: Block) -> bytes:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from uidtraced.policy import nss
 from uidtraced.rules import Uid
 
 if TYPE_CHECKING:
@@ -49,15 +50,13 @@ class SystemDirectory:
     """The machine's own name service, asked anew each time; may take as long as that takes."""
 
     def resolve(self, names: Names) -> Identities:
-        """Return who *names* stand for."""
+        """Return who *names* stand for; those for which a source failed are stale, and left out."""
         # one list instead of a search for each: a search reads the file from its start
         listed = {} if not names.groups and len(names.users) < _FEW else _users()
-        users = {}
-        for name in names.users:
-            uid = listed[name][0] if name in listed else _uid_of(name)
-            if uid is not None:
-                users[name] = uid
-        return Identities(users, _members(names.groups, listed))
+        found = _Found(listed)
+        users = {name: uid for name in names.users if (uid := found.user(name)) is not None}
+        groups = {name: uids for name in names.groups if (uids := found.group(name)) is not None}
+        return Identities(users, groups, frozenset(found.failed))
 
     def known(self) -> Names:
         """Return the names that the name service lists."""
@@ -73,32 +72,51 @@ def _users() -> dict[str, tuple[Uid, int]]:
     return {_text(one.pw_name): (Uid(one.pw_uid), one.pw_gid) for one in reversed(pwd.getpwall())}
 
 
-def _members(
-    groups: frozenset[str], listed: Mapping[str, tuple[Uid, int]]
-) -> dict[str, frozenset[Uid]]:
-    primary: dict[int, set[Uid]] = defaultdict(set)
-    for uid, gid in listed.values():
-        primary[gid].add(uid)
-    found = {}
-    for name in groups:
+class _Found:
+    """Answers by *listed*, and by single questions for whom it has not."""
+
+    def __init__(self, listed: Mapping[str, tuple[Uid, int]]) -> None:
+        self._listed = listed
+        self._primary: dict[int, set[Uid]] = defaultdict(set)
+        for uid, gid in listed.values():
+            self._primary[gid].add(uid)
+        self._is_whole: bool | None = None
+        self.failed: set[str] = set()
+        """Names for which no source could tell."""
+
+    def user(self, name: str) -> Uid | None:
+        """Return the uid of *name*, None where it has none or failed."""
+        if name in self._listed:
+            return self._listed[name][0]
         try:
-            entry = grp.getgrnam(name)
-        except KeyError:
-            continue
-        uids = set(primary[entry.gr_gid])
-        for member in entry.gr_mem:
-            known = listed[member][0] if member in listed else _uid_of(member)
-            if known is not None:
-                uids.add(known)
-        found[name] = frozenset(uids)
-    return found
+            uid = nss.user(name)
+        except OSError:
+            self.failed.add(name)
+            return None
+        return None if uid is None else Uid(uid)
 
-
-def _uid_of(name: str) -> Uid | None:
-    try:
-        return Uid(pwd.getpwnam(name).pw_uid)
-    except (KeyError, UnicodeEncodeError):
-        return None
+    def group(self, name: str) -> frozenset[Uid] | None:
+        """Return the members of *name*, None where there is no such group or it failed."""
+        if self._is_whole is None:
+            self._is_whole = nss.answers()  # a source that is down is just left out of a list
+        try:
+            found = nss.group(name)
+            if found is None:
+                return None
+            gid, members = found
+            uids = set(self._primary[gid])
+            for member in members:
+                if member in self._listed:
+                    uids.add(self._listed[member][0])
+                elif (uid := nss.user(member)) is not None:
+                    uids.add(Uid(uid))
+        except OSError:
+            self.failed.add(name)
+            return None
+        if not self._is_whole:
+            self.failed.add(name)
+            return None
+        return frozenset(uids)
 
 
 def name_of(uid: Uid) -> str | None:

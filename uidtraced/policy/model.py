@@ -82,7 +82,7 @@ def _as_tuple(value: Any) -> Any:
 def _parse_limit(value: Any) -> int:
     found = _LIMIT.fullmatch(value) if isinstance(value, str) else None
     if found is None or int(found[1]) > LIMIT_MAX:
-        shown = f'"{value}"' if isinstance(value, str) else value
+        shown = f'"{value}"' if isinstance(value, str) else "nothing" if value is None else value
         raise ValueError(
             f"{shown} is no limit; write events per second, such as 100/s, up to {LIMIT_MAX}/s"
         )
@@ -90,6 +90,12 @@ def _parse_limit(value: Any) -> int:
 
 
 _MANY_KEYS: Final = 20
+
+
+def _not_nothing(value: Any) -> Any:
+    if value is None:
+        raise _refused("only: wants errors, or leave it out")
+    return value
 
 
 class _Model(BaseModel):
@@ -138,13 +144,15 @@ class Entry(_Model):
         default="enter",
         description="enter: an event as the call begins; exit: as it ends, with its result.",
     )
-    only: Literal["errors"] | None = Field(
-        default=None, description="With at: exit, errors logs only calls that failed."
-    )
+    only: Annotated[
+        Literal["errors"] | None,
+        BeforeValidator(_not_nothing),
+        WithJsonSchema({"const": "errors"}),
+    ] = Field(default=None, description="With at: exit, errors logs only calls that failed.")
     limit: Annotated[
         int | None,
         PlainValidator(_told(_parse_limit)),
-        WithJsonSchema({"type": "string", "pattern": "^[1-9][0-9]*/s$"}),
+        WithJsonSchema({"type": "string", "pattern": "^([1-9][0-9]{0,5}|1000000)/s$"}),
     ] = Field(
         default=None,
         description="Most events per second and uid, such as 100/s; the rest is counted.",

@@ -36,6 +36,9 @@ MAX_UIDS: Final = 131_072
 MAX_RULE_SETS: Final = 16_384
 """Different rule sets: each is an inner map, which takes a fd."""
 
+MAX_BLOCKS: Final = 524_288
+"""Blocks that the ranges of a scope make, 62 each at the most; likewise."""
+
 MAX_RULES: Final = 400_000
 """Rules in all different entries together, which takes about a second to think through."""
 
@@ -100,6 +103,11 @@ def _check_bounds(plan: Plan) -> None:
                 f"{len(one.uids)} uids one by one with match: {scope}, and {MAX_UIDS} have room; "
                 "name ranges, which take none"
             )
+        if (number := len(one.blocks())) > MAX_BLOCKS:
+            raise TooMuchError(
+                f"ranges with match: {scope} make {number} blocks, and {MAX_BLOCKS} have room; "
+                "name fewer or wider ranges"
+            )
     if (number := len(plan.rule_sets())) > MAX_RULE_SETS:
         raise TooMuchError(
             f"{number} different rule sets, and {MAX_RULE_SETS} have room; "
@@ -130,7 +138,16 @@ def rules_of(entry: Entry) -> RuleSet:
 def _rules(selectors: tuple[Selector, ...], flags: Flag, limit: int) -> RuleSet:
     added = frozenset().union(*(one.calls for one in selectors if not one.excludes))
     taken = frozenset().union(*(one.calls for one in selectors if one.excludes))
-    return frozenset(Rule(abi, nr, flags, limit) for abi, nr in added - taken)
+    return _one(frozenset(_rule(abi, nr, flags, limit) for abi, nr in added - taken))
+
+
+# equal rules and rule sets are the same object, so that they are compared at no cost
+_rule = functools.lru_cache(maxsize=1 << 16)(Rule)
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _one(rules: RuleSet) -> RuleSet:
+    return rules
 
 
 class _Adder:

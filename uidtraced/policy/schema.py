@@ -13,7 +13,25 @@ from uidtraced.rules import NR_MAX, Abi
 _DIALECT: Final = "http://json-schema.org/draft-07/schema#"
 """What yaml-language-server and most editors know."""
 
-_WHO: Final = r"^(\*|[0-9]+|[0-9]+-[0-9]+|@?[A-Za-z0-9_.][A-Za-z0-9_.@-]*\$?)$"
+_NUMBER: Final = r"(0|[1-9][0-9]{0,9})"
+_WHO: Final = rf"^(\*|{_NUMBER}|{_NUMBER}-{_NUMBER}|@?(?![0-9 -]+$)[^\s:/,!*@\-][^:/,!*]*)$"
+
+
+_CONDITIONS: Final = {
+    "allOf": [
+        {
+            "if": {"required": ["only"]},
+            "then": {"required": ["at"], "properties": {"at": {"const": "exit"}}},
+        },
+        {
+            "if": {"required": ["mode"], "properties": {"mode": {"const": "count"}}},
+            "then": {
+                "properties": {"at": {"const": "enter"}, "only": False, "limit": False},
+            },
+        },
+    ]
+}
+"""What has no meaning beside something else; the model says the same (`Entry`)."""
 
 
 def policy_schema() -> dict[str, Any]:
@@ -41,7 +59,7 @@ def policy_schema() -> dict[str, Any]:
             "version": {"const": 1, "description": policy["version"].description},
             "users": users,
         },
-        "definitions": {**definitions, "Entry": entry, "Call": _calls()},
+        "definitions": {**definitions, "Entry": {**entry, **_CONDITIONS}, "Call": _calls()},
     }
 
 
@@ -59,7 +77,7 @@ def _calls() -> dict[str, Any]:
             {"enum": words},
             {
                 "type": "string",
-                "pattern": rf"^!?(({abis}):)?(@?[a-z0-9_-]+)$",
+                "pattern": rf"^!?(({abis}):)?({'|'.join(words)}|[0-9]{{1,4}})$",
                 "description": "!WORD takes away; ABI:WORD is of one ABI.",
             },
             {

@@ -8,8 +8,9 @@ from typing import Any, Final, TypeAlias
 
 from uidtraced.rules import UID_MAX, Uid, UidRange
 
-_NAME: Final = r"[A-Za-z0-9_.][A-Za-z0-9_.@-]*\$?"
-"""What shadow-utils and the usual directories allow; not all digits, which is a uid."""
+_NAME: Final = r"(?![\d\s-]+$)[^\s:/,!*@\-][^:/,!*\x00-\x1f]*"
+"""A name can hold nearly anything (``CORP\\alice``, ``domain users``); not what separates fields in
+passwd(5), not what means something else in a policy, and not digits alone, which is a uid."""
 
 _USER: Final = re.compile(_NAME)
 _GROUP: Final = re.compile("@" + _NAME)

@@ -1,0 +1,97 @@
+"""The name service for real: users and groups of files, and sources that fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+ASK = """
+import json
+from uidtraced.policy.identity import Names, SystemDirectory
+found = SystemDirectory().resolve(Names(frozenset({"root", "alice", "gone"}),
+                                        frozenset({"dev", "none"})))
+groups = {name: sorted(uids) for name, uids in found.groups.items()}
+print(json.dumps([dict(found.users), groups, sorted(found.stale)]))
+"""
+PASSWD = "root:x:0:0::/:/bin/sh\nalice:x:1500:1500::/:/bin/sh\nbob:x:1501:1600::/:/bin/sh\n"
+GROUP = "root:x:0:\nalice:x:1500:\ndev:x:1600:alice,gone\n"
+
+# a source behind the files that fails, as a directory that is down does
+FAILS = """
+#include <errno.h>
+#include <grp.h>
+#include <nss.h>
+#include <pwd.h>
+enum nss_status _nss_down_getpwnam_r(const char *n, struct passwd *p, char *b, size_t l, int *e)
+{
+	*e = ECONNREFUSED;
+	return NSS_STATUS_UNAVAIL;
+}
+enum nss_status _nss_down_getgrnam_r(const char *n, struct group *g, char *b, size_t l, int *e)
+{
+	*e = ECONNREFUSED;
+	return NSS_STATUS_UNAVAIL;
+}
+"""
+
+
+def ask(directory, services: str):
+    """Resolve in a mount namespace with files of its own, and a library path of its own."""
+    (directory / "passwd").write_text(PASSWD)
+    (directory / "group").write_text(GROUP)
+    (directory / "nsswitch").write_text(f"passwd: {services}\ngroup: {services}\n")
+    mounts = "\n".join(
+        f"mount --bind {directory}/{name} /etc/{target}"
+        for name, target in (
+            ("passwd", "passwd"),
+            ("group", "group"),
+            ("nsswitch", "nsswitch.conf"),
+        )
+    )
+    done = subprocess.run(
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-ec",
+            f'{mounts}\nexec "$@"',
+            "sh",
+            sys.executable,
+            "-c",
+            ASK,
+        ],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LD_LIBRARY_PATH": str(directory)},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_members_are_those_of_the_list_and_of_the_primary_group(tmp_path) -> None:
+    users, groups, stale = ask(tmp_path, "files")
+    assert users == {"root": 0, "alice": 1500}
+    assert groups == {"dev": [1500, 1501]}
+    assert stale == []
+
+
+@pytest.fixture(scope="module")
+def down(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("nss")
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(directory / "libnss_down.so.2")],
+        input=FAILS,
+        text=True,
+        check=True,
+    )
+    return directory
+
+
+def test_a_source_that_fails_is_not_taken_for_one_that_has_nobody(down) -> None:
+    users, groups, stale = ask(down, "files down")
+    assert users == {"root": 0, "alice": 1500}  # the files know them
+    assert groups == {}  # who else is in it nobody can tell
+    assert stale == ["dev", "gone", "none"]
