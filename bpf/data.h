@@ -36,6 +36,10 @@ struct workspace {
 	__u32 addr_room;
 	struct event e;
 	__u8 data[DATA_ROOM + UIDTRACED_STRING_MAX + sizeof(struct part)];
+	/* here and not in registers, so that verifiers take each for any number, once */
+	volatile __u64 strings;
+	volatile __u32 strings_reg;
+	volatile __u32 mask;
 };
 
 struct {
@@ -95,14 +99,16 @@ static __always_inline void put_string(struct workspace *w, __u32 reg, __u64 add
 	end_part(w, reg, (got - 1) & (UIDTRACED_STRING_MAX - 1), after ? UIDTRACED_M_TRUNCATED : 0);
 }
 
-static __always_inline void put_strings(struct workspace *w, __u32 reg, __u64 vector, __u32 width)
+static __always_inline void put_strings(struct workspace *w)
 {
-	__u64 address;
+	bool narrow = w->e.abi != UIDTRACED_X86_64 && w->e.abi != UIDTRACED_ARM64;
+	__u64 address, vector = w->strings;
+	__u32 reg = w->strings_reg & 7;
 	int i;
 
 	for (i = 0; i <= UIDTRACED_STRINGS_MAX; i++) {
 		address = 0;
-		if (bpf_probe_read_user(&address, width & 8 ? 8 : 4, (void *)vector)) {
+		if (bpf_probe_read_user(&address, narrow ? 4 : 8, (void *)vector)) {
 			put_unreadable(w, reg, vector);
 			return;
 		}
@@ -113,7 +119,7 @@ static __always_inline void put_strings(struct workspace *w, __u32 reg, __u64 ve
 			return;
 		}
 		put_string(w, reg, address);
-		vector += width;
+		vector += narrow ? 4 : 8;
 	}
 }
 
@@ -169,13 +175,13 @@ static __always_inline __u32 length_back(__u64 address)
  */
 static __always_inline void read_data(struct workspace *w, __u32 mask, bool returned)
 {
-	bool narrow = w->e.abi == UIDTRACED_I386 || w->e.abi == UIDTRACED_ARM;
-	__u32 width = narrow || w->e.abi == UIDTRACED_X32 ? 4 : 8;
-	__u64 strings = 0, address, shape = shape_of(&w->e);
-	__u32 strings_reg = 0, length;
+	__u64 address, shape = shape_of(&w->e);
+	__u32 length;
 
 	if (!shape)
 		return;
+	w->strings = 0;
+	w->mask = mask;
 #pragma unroll
 	for (int reg = 0; reg < UIDTRACED_ARGS; reg++) {
 		__u8 kind = KIND(shape, reg);
@@ -192,20 +198,20 @@ static __always_inline void read_data(struct workspace *w, __u32 mask, bool retu
 					  length < w->addr_room ? length : w->addr_room);
 			continue;
 		}
-		if (!(mask >> reg & 1))
+		if (!(w->mask >> reg & 1))
 			continue;
 		if (kind == UIDTRACED_STRING) {
 			put_string(w, reg, address);
 		} else if (kind == UIDTRACED_STRINGS) {
-			strings = address;
-			strings_reg = reg;
+			w->strings = address;
+			w->strings_reg = reg;
 		} else if (kind == UIDTRACED_SOCKADDR && reg + 1 < UIDTRACED_ARGS) {
 			put_bytes(w, reg, address, w->e.args[reg + 1]);
 		}
 	}
 	/* once, at the end: its loop is most of the program */
-	if (strings)
-		put_strings(w, strings_reg, strings, width);
+	if (w->strings)
+		put_strings(w);
 }
 
 /* The pages that a call touches are there when it has begun; try again what was not readable. */
@@ -213,11 +219,13 @@ static __always_inline void read_again(struct workspace *w, bool returned)
 {
 	__u32 unread = w->unread;
 
-	w->unread = 0;
+	if (unread) {
+		w->unread = 0;
 #pragma unroll
-	for (int reg = 0; reg < UIDTRACED_ARGS; reg++) {
-		if (unread >> reg & 1)
-			end_part(w, reg, 0, UIDTRACED_M_AGAIN);
+		for (int reg = 0; reg < UIDTRACED_ARGS; reg++) {
+			if (unread >> reg & 1)
+				end_part(w, reg, 0, UIDTRACED_M_AGAIN);
+		}
 	}
 	read_data(w, unread, returned);
 }
