@@ -21,6 +21,7 @@ EVENT = SyscallEvent(
     tid=13,
     comm="bash",
     ppid=11,
+    cgroup="/user.slice",
     abi="x86_64",
     nr=80,
     syscall="chdir",

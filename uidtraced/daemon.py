@@ -21,6 +21,7 @@ from uidtraced.accounts import Accounts
 from uidtraced.control import Control
 from uidtraced.directory import PatientDirectory
 from uidtraced.errors import PermissionDeniedError, PolicyError, UnsupportedError
+from uidtraced.events.cgroups import CgroupNames
 from uidtraced.events.clock import WallClock
 from uidtraced.events.decode import Decoder, Naming
 from uidtraced.events.records import PolicyRecord, repeated
@@ -150,7 +151,7 @@ class _Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._hung_up = asyncio.Event()
         self._ended: asyncio.Future[None] = loop.create_future()
-        decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, names))
+        decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, names, CgroupNames()))
         self._names = names
         self._accounts = Accounts(tracer, names.known)
         self._decode = decoder.decode

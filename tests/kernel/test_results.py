@@ -13,8 +13,9 @@ import time
 import pytest
 from msgspec import UNSET
 
-from harness import compile_c
+from harness import Daemon, compile_c
 from tracing import NOBODY, OTHER, drain, enforce, open_tracer, rules
+from uidtraced.events.cgroups import find_hierarchy
 from uidtraced.events.line import strace_line
 from uidtraced.rules import Flag, ScopePlan
 
@@ -339,3 +340,19 @@ def test_the_parent_is_told(tracer) -> None:
     run("os.chdir('/')")
     (event,) = drain(tracer)
     assert event.ppid == os.getpid()
+
+
+def test_the_control_group_is_told() -> None:
+    with open("/proc/self/mountinfo") as file:
+        root = find_hierarchy(file.read())
+    group = f"{root}/uidtraced-test"
+    os.mkdir(group)
+    try:
+        join = f"open('{group}/cgroup.procs', 'w').write('0')"
+        code = f"{join}\nimport os\nos.setresuid({NOBODY}, {NOBODY}, {NOBODY})\nos.chdir('/')"
+        with Daemon(f"version: 1\nusers:\n  {NOBODY}: [chdir]\n").ready() as daemon:
+            subprocess.run([sys.executable, "-S", "-c", code], check=True)
+            assert daemon.stop() == 0
+            assert [one["cgroup"] for one in daemon.calls()] == ["/uidtraced-test"]
+    finally:
+        os.rmdir(group)

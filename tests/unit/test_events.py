@@ -42,7 +42,7 @@ def test_an_event_is_one_json_object_a_line_in_the_documented_order() -> None:
     found = json.loads(line)
     assert list(found) == [
         *("ts", "event", "seq", "cpu", "uid", "user", "euid", "loginuid", "pid", "tid", "comm"),
-        "ppid",
+        *("ppid", "cgroup"),
         *("abi", "nr", "syscall", "args", "revision"),
     ]
     assert found["loginuid"] is None

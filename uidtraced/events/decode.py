@@ -39,6 +39,7 @@ _NO_RESULT: Final[tuple[int | UnsetType | None, str | UnsetType | None, int | Un
 
 SyscallName: TypeAlias = Callable[[Abi, Nr], str]
 UserName: TypeAlias = Callable[[Uid], str | None]
+CgroupName: TypeAlias = Callable[[int], str | None]
 
 
 def event_struct(offsets: Mapping[str, int], size: int) -> struct.Struct:
@@ -60,12 +61,17 @@ def printable_comm(raw: bytes) -> str:
     return text(raw.partition(b"\0")[0])
 
 
+def _no_name(_: int) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Naming:
     """Who knows the names that the kernel does not send."""
 
     syscall: SyscallName
     user: UserName
+    cgroup: CgroupName = _no_name
 
 
 class Decoder:
@@ -89,9 +95,10 @@ class Decoder:
         """Return the events of *batch*, whose parts are in *data*, in their order."""
         self._clock.refresh()
         when, user, call = self._clock.format_boot_ns, self._naming.user, self._call
+        cgroup = self._naming.cgroup
         events = []
         for fields in self._struct.iter_unpack(batch):
-            boot_ns, seq, *raw, ret, duration_ns, _, cpu, uid, euid, loginuid = fields[:15]
+            boot_ns, seq, *raw, ret, duration_ns, group, cpu, uid, euid, loginuid = fields[:15]
             pid, tid, ppid, revision, data_at, data_bytes, nr, abi, outcome, comm = fields[15:]
             known, name = call(abi, nr)
             args: dict[str, Argument] = dict(render_args(known, name, raw))
@@ -119,6 +126,7 @@ class Decoder:
                     tid=tid,
                     comm=printable_comm(comm),
                     ppid=ppid,
+                    cgroup=cgroup(group),
                     abi=known.label,
                     nr=nr,
                     syscall=name,

@@ -40,6 +40,12 @@ class SyscallEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The thread's name; a string as in `args`."""
     ppid: int
     """The parent's thread group, as `pid`; 0 where there is none."""
+    cgroup: str | None
+    """The control group in the unified hierarchy, such as /system.slice/cron.service.
+
+    It tells a service, a session or a container. Null where the daemon cannot see it, or where it
+    was gone before it was looked up.
+    """
     abi: str
     """How the kernel was entered: x86_64, i386, x32, arm64 or arm."""
     nr: int
