@@ -95,14 +95,23 @@ class PolicyRecord(msgspec.Struct, frozen=True):
     """A policy that came into force; the counts are of outer-map entries."""
 
     ts: str
+    """When it was written: RFC 3339 in UTC, to the nanosecond."""
     event: Literal["policy"]
+    """The kind of record."""
     revision: int
+    """Counts the policies that came into force, from 1 at the daemon's start."""
     path: str
+    """The file."""
     sha256: str
+    """Of the file's bytes, in hexadecimal."""
     created: int
+    """Users, ranges and "*" that have rules and had none."""
     swapped: int
+    """Those whose rules are others now."""
     deleted: int
+    """Those that have no rules any more."""
     unchanged: int
+    """Those whose rules stayed."""
     duration_ns: int
     """From seeing the file to being in force."""
 
@@ -111,9 +120,13 @@ class LossRecord(msgspec.Struct, frozen=True):
     """Events that were not written since the last such record, by user and cause."""
 
     ts: str
+    """When it was written: RFC 3339 in UTC, to the nanosecond."""
     event: Literal["loss"]
+    """The kind of record."""
     uid: int
+    """The real uid whose events they are; 4294967295 for all that have no counters of their own."""
     user: str | None
+    """The name of `uid`; null where it has none."""
     ring_full: int
     """Events that found the ring buffer full."""
 
@@ -122,7 +135,9 @@ class GapRecord(msgspec.Struct, frozen=True):
     """A time without a daemon, in which the kernel went on and the ring held the events."""
 
     ts: str
+    """When it was written: RFC 3339 in UTC, to the nanosecond."""
     event: Literal["gap"]
+    """The kind of record."""
     since: str
     """When the daemon before this one was last seen alive, to the second."""
     duration_ns: int
