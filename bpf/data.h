@@ -24,6 +24,7 @@ struct passage {
 	__u32 limit;
 	__u32 unread;	 /* registers that could not be followed yet, a bit each */
 	__u32 addr_room; /* what the caller has for an address that the kernel gives back */
+	__u32 payer;	 /* the uid that the rule is for: the limit is its */
 	struct event e;
 	__u8 data[SMALL_DATA];
 };
@@ -34,6 +35,7 @@ struct workspace {
 	__u32 limit;
 	__u32 unread;
 	__u32 addr_room;
+	__u32 payer;
 	struct event e;
 	__u8 data[DATA_ROOM + UIDTRACED_STRING_MAX + sizeof(struct part)];
 	/* here and not in registers, so that verifiers take each for any number, once */

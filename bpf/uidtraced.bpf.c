@@ -143,12 +143,12 @@ static __always_inline void *rules_of(void *outer, void *blocks, bool with_block
 }
 
 /* as Rule.__add__ in rules.py */
-static __always_inline void add_rule(struct rule *sum, void *rules, struct call *call)
+static __always_inline bool add_rule(struct rule *sum, void *rules, struct call *call)
 {
 	struct rule *rule = rules ? bpf_map_lookup_elem(rules, call) : NULL;
 
 	if (!rule)
-		return;
+		return false;
 	if (!(sum->action & rule->action & UIDTRACED_F_LOG))
 		sum->limit = sum->limit ?: rule->limit;
 	else if (!sum->limit || !rule->limit)
@@ -158,6 +158,7 @@ static __always_inline void add_rule(struct rule *sum, void *rules, struct call 
 	sum->action |= rule->action;
 	if (rule->revision > sum->revision)
 		sum->revision = rule->revision;
+	return true;
 }
 
 /*
@@ -226,14 +227,15 @@ static __always_inline __u32 loginuid_of(struct task_struct *task)
 }
 
 /* Count a match whose event is due; whether there shall be one. */
-static __always_inline bool is_due(struct counters *counters, __u32 action, __u32 limit, __u32 uid)
+static __always_inline bool is_due(struct counters *counters, __u32 action, __u32 limit,
+				   __u32 payer)
 {
 	counters->matched++;
 	if (!(action & UIDTRACED_F_LOG)) {
 		counters->counted++;
 		return false;
 	}
-	if (limit && !within_limit(uid, limit)) {
+	if (limit && !within_limit(payer, limit)) {
 		counters->limited++;
 		return false;
 	}
@@ -347,7 +349,7 @@ static __always_inline void finish(__u64 key, __u16 outcome, __u64 ret)
 	if (data_end(w) > SMALL_DATA)
 		bpf_map_delete_elem(&long_passages, &key);
 	counters = counters_of(w->e.uid);
-	if (!counters || !is_due(counters, w->action, w->limit, w->e.uid))
+	if (!counters || !is_due(counters, w->action, w->limit, w->payer))
 		return;
 	w->e.ret = ret;
 	w->e.duration_ns = bpf_ktime_get_boot_ns() - w->e.boot_ns;
@@ -366,7 +368,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	struct rule rule = {};
 	struct workspace *w;
 	struct call call;
-	__u32 abi, uid, id, scopes, blocks, pid, zero = 0;
+	__u32 abi, uid, payer, id, scopes, blocks, pid, zero = 0;
 	bool for_exit;
 	void *rules;
 	__u8 wanted;
@@ -383,7 +385,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 
 	call.nr = nr;
 	call.abi = abi;
-	uid = bpf_get_current_uid_gid();
+	uid = payer = bpf_get_current_uid_gid();
 	scopes = control.scopes;
 	blocks = control.blocks;
 	if (scopes & UIDTRACED_S_REAL) {
@@ -393,11 +395,13 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	if (scopes & UIDTRACED_S_EFFECTIVE) {
 		id = BPF_CORE_READ(task, cred, euid.val);
 		rules = rules_of(&effective, &effective_blocks, blocks & UIDTRACED_S_EFFECTIVE, id);
-		add_rule(&rule, rules, &call);
+		if (add_rule(&rule, rules, &call))
+			payer = id;
 	}
 	if (scopes & UIDTRACED_S_LOGIN && (id = loginuid_of(task)) != NO_UID) {
 		rules = rules_of(&login, &login_blocks, blocks & UIDTRACED_S_LOGIN, id);
-		add_rule(&rule, rules, &call);
+		if (add_rule(&rule, rules, &call))
+			payer = id; /* two who logged in and are root now are two still */
 	}
 	if (!rule.action)
 		return 0;
@@ -415,10 +419,11 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	if (!counters || !w)
 		return 0; /* cannot be: user space makes NO_UID's, and the array is whole */
 	for_exit = is_for_exit(rule.action);
-	if (!for_exit && !is_due(counters, rule.action, rule.limit, uid))
+	if (!for_exit && !is_due(counters, rule.action, rule.limit, payer))
 		return 0;
 	w->action = rule.action;
 	w->limit = rule.limit;
+	w->payer = payer;
 	w->e.uid = uid;
 	w->e.revision = rule.revision;
 	w->e.nr = nr;
@@ -426,7 +431,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	fill(w, task, pid, (void *)ctx->args[0]);
 	if (!for_exit)
 		send(w, counters, UIDTRACED_ENTERED);
-	else if (!keep(w) && is_due(counters, rule.action, rule.limit, uid))
+	else if (!keep(w) && is_due(counters, rule.action, rule.limit, payer))
 		send(w, counters, UIDTRACED_UNKNOWN); /* better without a result than not at all */
 	return 0;
 }

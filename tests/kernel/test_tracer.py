@@ -278,6 +278,16 @@ def test_a_limit_of_one_user_is_not_another_s(tracer) -> None:
     assert len([one for one in drain(tracer) if one.uid == OTHER]) == 5
 
 
+def test_a_limit_by_login_uid_is_that_of_who_logged_in(tracer) -> None:
+    wanted = rules("chdir", limit=5)
+    apply(Plan(), Plan({Scope.LOGIN: ScopePlan({NOBODY: wanted, OTHER: wanted})}), tracer, 1)
+    for login, times in ((NOBODY, 50), (OTHER, 3)):  # both as root
+        code = f"open('/proc/self/loginuid', 'w').write('{login}')\nimport os\n"
+        code += f"for _ in range({times}): os.chdir('/')"
+        subprocess.run([sys.executable, "-S", "-c", code], check=True)
+    assert len([one for one in drain(tracer) if one.loginuid == OTHER]) == 3
+
+
 def test_inner_maps_that_nobody_uses_are_let_go(tracer) -> None:
     old = enforce(tracer, ScopePlan({}, {UidRange(Uid(5), Uid(9)): rules("chdir")}))
     for number in range(5):

@@ -292,7 +292,9 @@ def test_an_error_is_told_once_however_often_it_is_looked_at(daemon) -> None:
     for _ in range(3):
         daemon.signal(signal.SIGHUP)
         daemon.path.touch()
-    daemon.path.write_text(OLD.replace("chdir", "opennat", 1))
+    fresh = daemon.path.with_suffix(".new")  # a look may come at any moment: not by halves
+    fresh.write_text(OLD.replace("chdir", "opennat", 1))
+    fresh.rename(daemon.path)
     wait_refused(daemon, '"opennat" is no system call')
     finish(daemon, reconciled=0)
     assert len(said(daemon, "policy_refused")) == 2

@@ -10,7 +10,8 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).parent
-EVENT_H = HERE.parent.parent / "bpf" / "event.h"
+BPF = HERE.parent.parent / "bpf"
+EVENT_H = BPF / "event.h"
 
 
 def declarations(header: str) -> str:
@@ -20,7 +21,9 @@ def declarations(header: str) -> str:
 
 
 HEADER = EVENT_H.read_text(encoding="utf-8")
-LAYOUT = hashlib.sha256(declarations(HEADER).encode()).hexdigest()[:16]
+# data.h has what the maps hold that only the program reads
+STRUCTS = declarations(HEADER) + declarations((BPF / "data.h").read_text(encoding="utf-8"))
+LAYOUT = hashlib.sha256(STRUCTS.encode()).hexdigest()[:16]
 
 ffibuilder = FFI()
 ffibuilder.cdef(
