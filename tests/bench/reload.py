@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.report import Goal, Report, Row
 from harness import Daemon, public_directory
@@ -57,33 +57,39 @@ def run(options: argparse.Namespace) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One edit's times, in ns from the rename's return; *steps* are the daemon's own.
+    """One edit's times, in ns from the rename's return; *steps* are the daemon's own."""
 
-    *entries* are those of the outer maps after it.
-    """
-
-    entries: int
     in_force_ns: int
     told_ns: int
     steps: dict[str, int]
 
 
-def save(daemon: Daemon, text: str) -> Edit:
-    """Replace the policy by one rename and wait for the record of it."""
+def save(daemon: Daemon, text: str, entries: int | None = None) -> Edit:
+    """Replace the policy by one rename and wait for the record of it.
+
+    Where *entries* are said, it is the record of that many: on a busy machine the name service may
+    answer too late for all users to be in the first.
+    """
     start = len(daemon.records.all)
     fresh = daemon.path.with_suffix(".new")
     fresh.write_text(text)
     fresh.rename(daemon.path)
     saved_ns = time.time_ns()
-    record = daemon.records.wait(lambda one: one["event"] == "policy", start)
+    record = daemon.records.wait(
+        lambda one: one["event"] == "policy" and entries in (None, _entries(one)), start
+    )
     told_ns = time.time_ns()
     revision = record["revision"]
     line = daemon.log.wait(
         lambda one: one["event"] == "policy_applied" and one["revision"] == revision
     )
     steps = {name: line[name] for name in STEPS}
-    entries = sum(record[one] for one in ("created", "swapped", "unchanged"))
-    return Edit(entries, _ns(record["ts"]) - saved_ns, told_ns - saved_ns, steps)
+    return Edit(_ns(record["ts"]) - saved_ns, told_ns - saved_ns, steps)
+
+
+def _entries(record: dict[str, Any]) -> int:
+    """Return how many entries the outer maps have after a change."""
+    return sum(record[one] for one in ("created", "swapped", "unchanged"))
 
 
 def _ns(timestamp: str) -> int:
@@ -134,14 +140,12 @@ def _large(directory: Path, users: int, edits: int) -> list[Row]:
     saves, lines = [], []
     with _with_users(directory, users) as wrap, Daemon(few, wrap=wrap).ready() as daemon:
         for number in range(edits):
-            saves.append(save(daemon, large_policy(users)))
-            lines.append(save(daemon, large_policy(users, last=CALLS[number % 2])))
+            saves.append(save(daemon, large_policy(users), users))
+            lines.append(save(daemon, large_policy(users, last=CALLS[number % 2]), users))
             save(daemon, few)
         daemon.path.write_text(large_policy(users))
         apart = _yaml_apart(daemon.path, edits)
         daemon.stop()
-    if any(one.entries != users for one in (*saves, *lines)):
-        raise RuntimeError(f"not all {users} users came into force")
     goal = Goal(3000)
     return [
         Row.of_ns(f"{users} users: save to in force", [one.in_force_ns for one in saves], goal),
