@@ -290,10 +290,15 @@ class Machine:
         self.run("journalctl", "--sync")
         self._since_us = time.time_ns() // 1000
 
+    @property
+    def since_s(self) -> int:
+        """The second, since 1970, from which on the journal matters."""
+        return self._since_us // 1_000_000
+
     def journal(self, *matches: str) -> list[dict[str, Any]]:
         """Return the unit's journal entries that match, the oldest first."""
         self.run("journalctl", "--sync")
-        since = f"--since=@{self._since_us // 1_000_000}"  # in whole seconds
+        since = f"--since=@{self.since_s}"
         said = self.run("journalctl", "-u", "uidtraced", "-o", "json", "--all", since, *matches)
         found = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
         return [one for one in found if int(one["__REALTIME_TIMESTAMP"]) > self._since_us]

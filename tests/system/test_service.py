@@ -105,14 +105,19 @@ def test_a_bad_policy_at_the_start_is_not_retried(machine):
     assert shown == {"ActiveState": "failed", "ExecMainStatus": "78", "NRestarts": "0"}
 
 
-def test_no_event_of_a_burst_is_dropped_by_the_journal(machine):
-    """More than journald's default of 10,000 messages in 30 s."""
+def test_no_event_of_many_is_dropped_by_the_journal(machine):
+    """More in 30 s than journald's default allows, which grows with the free disk: 60,000 here."""
     machine.run("systemctl", "start", "uidtraced")
-    code = "import os\nfor _ in range(15000): os.chdir('/')"
+    code = (
+        "import os, time\nfor n in range(80000):\n os.chdir('/')\n if n % 80 == 0: time.sleep(0.01)"
+    )
     machine.as_user("alice", "/usr/bin/python3", "-S", "-c", code)
-    matches = ("UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=chdir")
-    events = machine.wait_journal(15_000, *matches)
-    assert len(events) == 15_000
+    matches = "UIDTRACE_USER=alice UIDTRACE_SYSCALL=chdir"
+    look = f"journalctl --sync; journalctl -u uidtraced -o cat {matches} --since=@{machine.since_s}"
+    deadline = time.monotonic() + 60
+    while (count := int(machine.shell(f"{look} | wc -l"))) < 80_000:
+        assert time.monotonic() < deadline, f"{count} events, and {machine.journal('PRIORITY=4')}"
+    assert count == 80_000
     assert machine.journal("UIDTRACE_EVENT=loss") == []
 
 
