@@ -31,12 +31,16 @@ const struct block *keep_block __attribute__((unused));
 const struct allowance *keep_allowance __attribute__((unused));
 const struct rule *keep_rule __attribute__((unused));
 
-/* an inner map: the calls to log for whoever points to it; user space freezes it */
+/*
+ * An inner map: the calls to log for whoever points to it; user space freezes it. Sizes in place of
+ * types, as user space makes them: from 5.15 (68134668c17f, timer_off) to 6.1 a map with BTF does
+ * not equal one without, and so would not go into the outer map.
+ */
 struct rule_set {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1); /* each has its own size */
-	__type(key, struct call);
-	__type(value, struct rule);
+	__uint(key_size, sizeof(struct call));
+	__uint(value_size, sizeof(struct rule));
 };
 
 /* the outer maps, one for each kind of uid that can be matched */
