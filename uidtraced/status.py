@@ -71,8 +71,8 @@ class Kernel:
     ring_bytes: int
     pending_bytes: int
     """What waits in the ring buffer."""
-    batches: bool
-    """Whether many users are changed at once (kernel 5.19 and later)."""
+    batches: bool | None
+    """Whether a change of many users is one to the kernel (6.8 and later); None till one came."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from uidtraced.errors import KernelError, UnsupportedError
 from uidtraced.kernel.inner import InnerMaps
 from uidtraced.kernel.kept import NoStore
 from uidtraced.kernel.libbpf import check, ffi, lib, raises_kernel_error, start_log
+from uidtraced.kernel.many import ManyChanges
 from uidtraced.kernel.objects import CONTROL, TRACEPOINTS, Objects
 from uidtraced.kernel.ring import RingReader
 from uidtraced.rules import Abi, Block, Flag, Kind, Mark, Nr, Outcome, RuleSet, Scope, Uid
@@ -76,8 +77,7 @@ class Tracer:
                 f"{BTF} cannot be read: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
                 "which is needed; boot a kernel that has it"
             )
-        self.batches = True
-        """Whether the kernel takes many changes of an outer map at once (from 5.19)."""
+        self._changes = ManyChanges()
         self.store: FdStore = store or NoStore()
         self._objects = Objects(self.store)
         self._inner = InnerMaps(self.store)
@@ -159,6 +159,17 @@ class Tracer:
     def beat(self) -> None:
         """Note that the daemon is alive."""
         self._control.alive_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    @property
+    def batches(self) -> bool | None:
+        """Whether many changes of an outer map are one to the kernel; None while not known."""
+        return self._changes.batches
+
+    @property
+    def sees_exec(self) -> bool | None:
+        """Whether execve's strings are read again where it has read them; None while not known."""
+        attached = [one for one in _RESULT_PROGRAMS if self._objects.attached(one)]
+        return len(attached) == len(_RESULT_PROGRAMS) if attached else None
 
     @property
     def attached(self) -> bool:
@@ -260,29 +271,24 @@ class Tracer:
 
     def put(self, scope: Scope, entries: Mapping[Uid, RuleSet]) -> None:
         """Point each uid to its prepared inner map: each uid's change is one step."""
-        keys = [_KEY.pack(uid) for uid in entries]
-        fds = [_KEY.pack(self._inner.get(rules, 0).fd) for rules in entries.values()]
-        outer = self._outer[scope]
-        try:
-            outer.update_batch(b"".join(keys), b"".join(fds), len(keys))
-        except UnsupportedError:
-            self.batches = False
-            for key, fd in zip(keys, fds, strict=True):
-                outer.update(key, fd)
+        fds = (_KEY.pack(self._inner.get(rules, 0).fd) for rules in entries.values())
+        pairs = list(zip(map(_KEY.pack, entries), fds, strict=True))
+        self._changes.put(self._outer[scope], pairs)
 
     def remove(self, scope: Scope, uids: Iterable[Uid]) -> None:
         """Take *uids* out of the outer map; one that is not in it is left so."""
-        self._outer[scope].delete_all([_KEY.pack(uid) for uid in uids])
+        self._changes.remove(self._outer[scope], [_KEY.pack(uid) for uid in uids])
 
     def put_blocks(self, scope: Scope, entries: Mapping[Block, RuleSet]) -> None:
         """Point each block to its prepared inner map: each block's change is one step."""
         wanted = {rules: self._inner.get(rules, 0) for rules in set(entries.values())}
-        for inner in wanted.values():
-            if inner.id not in self._in_classes:
-                self._classes.update(_KEY.pack(inner.id), _KEY.pack(inner.fd))
-                self._in_classes.add(inner.id)
-        pairs = {_block(one): _KEY.pack(wanted[rules].id) for one, rules in entries.items()}
-        self._blocks[scope].update_all(pairs)
+        classes = {inner.id: inner.fd for inner in wanted.values()}
+        new = {number: fd for number, fd in classes.items() if number not in self._in_classes}
+        pairs = [(_KEY.pack(number), _KEY.pack(fd)) for number, fd in new.items()]
+        self._in_classes |= set(new)  # before: what a failed change left is taken out with them
+        self._changes.put(self._classes, pairs)
+        blocks = {_block(one): _KEY.pack(wanted[rules].id) for one, rules in entries.items()}
+        self._blocks[scope].update_all(blocks)
 
     def remove_blocks(self, scope: Scope, blocks: Iterable[Block]) -> None:
         """Take *blocks* out; one that is not in is left so."""
@@ -299,7 +305,7 @@ class Tracer:
             last = classes[-1]
             fd = self._inner.get(gone[last], 0).fd
             self._classes.update(_KEY.pack(last), _KEY.pack(fd))
-            self._classes.delete_all([_KEY.pack(number) for number in classes])
+            self._changes.remove(self._classes, [_KEY.pack(number) for number in classes])
             self._in_classes.difference_update(classes)
         self._inner.keep_only(keep)
 
