@@ -27,7 +27,7 @@ def tracer(request, monkeypatch):
         monkeypatch.setattr(many, "_update_batch", refuse)
         monkeypatch.setattr(MapFd, "delete_batch", refuse)
     elif request.param == "batches that wait for each":
-        waits = iter(range(0, 1000, 100))
+        waits = iter(range(0, 10_000, 100))
         monkeypatch.setattr(many, "_waits", lambda: next(waits))
     with Tracer() as tracer:
         yield tracer

@@ -1,9 +1,10 @@
-"""Changes many entries of maps of maps, in the way that is the quickest on this kernel.
+"""Changes and reads many entries of maps of maps, in the way that is the quickest on this kernel.
 
 The kernel waits after each change until nobody uses what was there before (synchronize_rcu in
 maybe_wait_bpf_programs, kernel/bpf/syscall.c): 8 to 16 ms. A batch waits once for all, but maps of
 maps have batches from 5.19 only, and until 6.7 an update in one waits for each entry all the same.
-There, many threads make one change at a time each, and their waits overlap.
+Until 6.7 even a look-up from user space waits. There, many threads make one change or look-up at a
+time each, and their waits overlap.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _SAMPLE: Final = 8
 """Entries that tell whether a batch waits for each."""
 
 
-class ManyChanges:
-    """Puts pairs into maps of maps and takes them out; learns on the way what the kernel can."""
+class ManyEntries:
+    """Puts entries into maps of maps, takes them out, reads them; learns what the kernel can."""
 
     def __init__(self) -> None:
         self.batches: bool | None = None
@@ -74,6 +75,27 @@ class ManyChanges:
         else:
             return
         side_by_side(lambda key: outer.delete(key, missing_ok=True), keys)
+
+    def items(self, outer: MapFd, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
+        """Return every pair; one that goes or comes while this runs may be left out."""
+        found: list[tuple[bytes, bytes]] = []
+
+        def look_up(key: bytes) -> None:
+            value = outer.lookup(key, value_size)
+            if value is not None:
+                found.append((key, value))
+
+        keys = list(outer.keys(key_size))
+        sample, rest = keys[:_SAMPLE], keys[_SAMPLE:]
+        before = _waits()
+        for key in sample:
+            look_up(key)
+        if rest and _waits() - before >= _SAMPLE:
+            side_by_side(look_up, rest)
+        else:
+            for key in rest:
+                look_up(key)
+        return found
 
 
 def _update_batch(outer: MapFd, pairs: Sequence[tuple[bytes, bytes]]) -> None:

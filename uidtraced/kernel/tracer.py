@@ -15,7 +15,7 @@ from uidtraced.errors import KernelError, UnsupportedError
 from uidtraced.kernel.inner import InnerMaps
 from uidtraced.kernel.kept import NoStore
 from uidtraced.kernel.libbpf import check, ffi, lib, raises_kernel_error, start_log
-from uidtraced.kernel.many import ManyChanges
+from uidtraced.kernel.many import ManyEntries
 from uidtraced.kernel.objects import CONTROL, TRACEPOINTS, Objects
 from uidtraced.kernel.ring import RingReader
 from uidtraced.rules import Abi, Block, Flag, Kind, Mark, Nr, Outcome, RuleSet, Scope, Uid
@@ -77,7 +77,7 @@ class Tracer:
                 f"{BTF} cannot be read: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
                 "which is needed; boot a kernel that has it"
             )
-        self._changes = ManyChanges()
+        self._many = ManyEntries()
         self.store: FdStore = store or NoStore()
         self._objects = Objects(self.store)
         self._inner = InnerMaps(self.store)
@@ -163,7 +163,7 @@ class Tracer:
     @property
     def batches(self) -> bool | None:
         """Whether many changes of an outer map are one to the kernel; None while not known."""
-        return self._changes.batches
+        return self._many.batches
 
     @property
     def sees_exec(self) -> bool | None:
@@ -273,11 +273,11 @@ class Tracer:
         """Point each uid to its prepared inner map: each uid's change is one step."""
         fds = (_KEY.pack(self._inner.get(rules, 0).fd) for rules in entries.values())
         pairs = list(zip(map(_KEY.pack, entries), fds, strict=True))
-        self._changes.put(self._outer[scope], pairs)
+        self._many.put(self._outer[scope], pairs)
 
     def remove(self, scope: Scope, uids: Iterable[Uid]) -> None:
         """Take *uids* out of the outer map; one that is not in it is left so."""
-        self._changes.remove(self._outer[scope], [_KEY.pack(uid) for uid in uids])
+        self._many.remove(self._outer[scope], [_KEY.pack(uid) for uid in uids])
 
     def put_blocks(self, scope: Scope, entries: Mapping[Block, RuleSet]) -> None:
         """Point each block to its prepared inner map: each block's change is one step."""
@@ -286,7 +286,7 @@ class Tracer:
         new = {number: fd for number, fd in classes.items() if number not in self._in_classes}
         pairs = [(_KEY.pack(number), _KEY.pack(fd)) for number, fd in new.items()]
         self._in_classes |= set(new)  # before: what a failed change left is taken out with them
-        self._changes.put(self._classes, pairs)
+        self._many.put(self._classes, pairs)
         blocks = {_block(one): _KEY.pack(wanted[rules].id) for one, rules in entries.items()}
         self._blocks[scope].update_all(blocks)
 
@@ -305,14 +305,14 @@ class Tracer:
             last = classes[-1]
             fd = self._inner.get(gone[last], 0).fd
             self._classes.update(_KEY.pack(last), _KEY.pack(fd))
-            self._changes.remove(self._classes, [_KEY.pack(number) for number in classes])
+            self._many.remove(self._classes, [_KEY.pack(number) for number in classes])
             self._in_classes.difference_update(classes)
         self._inner.keep_only(keep)
 
     def read(self, scope: Scope) -> dict[Uid, RuleSet | None]:
         """Return what the kernel's outer map holds; None for an inner map that is not ours."""
         known = self._inner.by_id()
-        found = self._outer[scope].items(_KEY.size, _KEY.size)
+        found = self._many.items(self._outer[scope], _KEY.size, _KEY.size)
         return {Uid(_KEY.unpack(key)[0]): known.get(_KEY.unpack(value)[0]) for key, value in found}
 
     def read_blocks(self, scope: Scope) -> dict[Block, RuleSet | None]:
