@@ -127,13 +127,17 @@ _OPTIONAL: Final = {
 """What uidtraced runs without: what is said where it is there, and where it is not."""
 
 
-def _inner_map_fix(release: str) -> Finding:
+def _inner_map_fix(release: str, version: str) -> Finding:
+    """Judge by *release*, or by what *version* says where Debian names its kernels by their ABI."""
     name = "CVE-2023-52447"
-    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
+    found = re.search(r"Debian (\d+)\.(\d+)\.(\d+)", version) or re.match(
+        r"(\d+)\.(\d+)(?:\.(\d+))?", release
+    )
     if found is None:
         return Finding(name, None, f"kernel {release}", needed=False)
-    version = (int(found[1]), int(found[2]))
-    if version >= _FIRST_FIXED or int(found[3] or 0) >= _FIXED.get(version, 2**31):
-        return Finding(name, True, f"kernel {release} has the fix", needed=False)
-    detail = f"kernel {release} may free an inner map that is in use: update the kernel"
+    series = (int(found[1]), int(found[2]))
+    said = found[0]
+    if series >= _FIRST_FIXED or int(found[3] or 0) >= _FIXED.get(series, 2**31):
+        return Finding(name, True, f"kernel {said} has the fix", needed=False)
+    detail = f"kernel {said} may free an inner map that is in use: update the kernel"
     return Finding(name, None, detail, needed=False)
