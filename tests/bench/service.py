@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import subprocess
 import tempfile
@@ -148,9 +147,3 @@ def wait_until(condition: Any, seconds: float = WAIT_SECONDS, what: str = "it") 
             raise TimeoutError(f"{what} did not happen within {seconds:g} s")
         time.sleep(0.002)
     return time.monotonic() - started
-
-
-def cpu_seconds_of_children() -> float:
-    """Return the CPU time of children that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
