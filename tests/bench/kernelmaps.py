@@ -15,5 +15,8 @@ def map_bytes() -> dict[int, int]:
 
 
 def growth_bytes(before: dict[int, int]) -> int:
-    """Return how many bytes the maps have more than *before*."""
-    return sum(map_bytes().values()) - sum(before.values())
+    """Return how many bytes the maps have more than *before*.
+
+    Those that are gone do not count: the kernel frees what ended before, in its own time.
+    """
+    return sum(size - before.get(number, 0) for number, size in map_bytes().items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -63,11 +64,12 @@ class EmptyProgram:
     @contextlib.contextmanager
     def on(self) -> Iterator[list[str]]:
         """Run it at every system call."""
-        link = check_pointer("bpf_program__attach", lib.bpf_program__attach(self._program))
+        program = lib.bpf_program__fd(self._program)
+        link = check("bpf_raw_tracepoint_open", lib.bpf_raw_tracepoint_open(b"sys_enter", program))
         try:
             yield []
         finally:
-            check("bpf_link__destroy", lib.bpf_link__destroy(link))
+            os.close(link)
 
     def close(self) -> None:
         """Unload it."""

@@ -65,7 +65,7 @@ def probe() -> list[Finding]:
         ),
         _lockdown(),
         *_try_for_real(bool(missing)),
-        _inner_map_fix(platform.release()),
+        _inner_map_fix(platform.release(), platform.version()),
     ]
 
 
