@@ -123,12 +123,21 @@ enum uidtraced_mark {
 	UIDTRACED_M_UNREADABLE = 2, /* its bytes are the pointer that could not be followed */
 	UIDTRACED_M_AGAIN = 4,	    /* empty: what was read before of this argument does not hold */
 	UIDTRACED_M_MORE = 8,	    /* empty: the vector has more strings */
+	UIDTRACED_M_DELETED = 16,   /* of an executable: it has no name any more */
 };
 
 /* the parts of an event are this long at the most, and a few headers */
 #define UIDTRACED_DATA_MAX 8704
 #define UIDTRACED_STRING_MAX 4096
 #define UIDTRACED_STRINGS_MAX 64
+#define UIDTRACED_EXE_MAX 1024
+
+/* value of the map of executables: a path, as its names from the last one up, each with its NUL */
+struct exe {
+	__u32 length;
+	__u32 marks;
+	__u8 names[UIDTRACED_EXE_MAX];
+};
 
 /* what comes out of the ring: this, then data_bytes of parts */
 struct event {
@@ -138,6 +147,7 @@ struct event {
 	__u64 ret;
 	__u64 duration_ns;
 	__u64 cgroup; /* id in the unified hierarchy */
+	__u64 exe;    /* key of the map of executables; 0: none */
 	__u32 cpu;
 	__u32 uid;
 	__u32 euid;

@@ -4,6 +4,7 @@
 #include "event.h"
 #include "abi.h"
 #include "data.h"
+#include "exe.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -290,6 +291,7 @@ static __always_inline void fill(struct workspace *w, struct task_struct *task, 
 	w->e.ppid = pid_in_ns(BPF_CORE_READ(parent, group_leader, thread_pid), parent_pid)
 			    ?: parent_pid;
 	bpf_get_current_comm(w->e.comm, sizeof(w->e.comm));
+	w->e.exe = exe_of(w, task);
 	w->unread = 0;
 	w->addr_room = 0;
 	w->e.data_bytes = 0;

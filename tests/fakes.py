@@ -20,6 +20,7 @@ EVENT = SyscallEvent(
     pid=12,
     tid=13,
     comm="bash",
+    exe="/usr/bin/bash",
     ppid=11,
     cgroup="/user.slice",
     abi="x86_64",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from uidtraced.events.decode import Decoder, Naming
+from uidtraced.events.exes import ExePaths
 from uidtraced.events.shapes import shapes
 from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
 from uidtraced.kernel.tracer import Tracer
@@ -38,7 +39,9 @@ def put(tracer: Tracer, scope: Scope, uid: Uid, wanted: frozenset[Rule], revisio
 
 
 def drain(tracer: Tracer):
-    decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, lambda _: None))
+    decoder = Decoder(
+        EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, lambda _: None, exe=ExePaths(tracer.exe))
+    )
     events = []
     while True:
         batch, data = tracer.ring.copy()

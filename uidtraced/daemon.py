@@ -24,6 +24,7 @@ from uidtraced.errors import PermissionDeniedError, PolicyError, UnsupportedErro
 from uidtraced.events.cgroups import CgroupNames
 from uidtraced.events.clock import WallClock
 from uidtraced.events.decode import Decoder, Naming
+from uidtraced.events.exes import ExePaths
 from uidtraced.events.records import PolicyRecord, repeated
 from uidtraced.events.render import json_lines, text_lines
 from uidtraced.events.shapes import shapes
@@ -151,7 +152,8 @@ class _Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._hung_up = asyncio.Event()
         self._ended: asyncio.Future[None] = loop.create_future()
-        decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, Naming(call_name, names, CgroupNames()))
+        naming = Naming(call_name, names, CgroupNames(), ExePaths(tracer.exe))
+        decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, naming)
         self._names = names
         self._accounts = Accounts(tracer, names.known)
         self._decode = decoder.decode

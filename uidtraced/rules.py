@@ -99,6 +99,7 @@ class Mark(enum.IntFlag):
     UNREADABLE = 2
     AGAIN = 4
     MORE = 8
+    DELETED = 16
 
 
 class Outcome(enum.IntEnum):

@@ -42,7 +42,7 @@ def test_an_event_is_one_json_object_a_line_in_the_documented_order() -> None:
     found = json.loads(line)
     assert list(found) == [
         *("ts", "event", "seq", "cpu", "uid", "user", "euid", "loginuid", "pid", "tid", "comm"),
-        *("ppid", "cgroup"),
+        *("exe", "ppid", "cgroup"),
         *("abi", "nr", "syscall", "args", "revision"),
     ]
     assert found["loginuid"] is None
@@ -105,6 +105,7 @@ def test_a_comm_ends_at_its_nul_and_keeps_what_is_not_utf8_visible() -> None:
 
 def test_the_decoder_reads_by_the_offsets_it_is_given() -> None:
     sizes = {"boot_ns": 8, "seq": 8, "args": 48, "ret": 8, "duration_ns": 8, "cgroup": 8}
+    sizes |= {"exe": 8}
     sizes |= dict.fromkeys(("cpu", "uid", "euid", "loginuid", "pid", "tid", "ppid"), 4)
     sizes |= {"revision": 4, "data_at": 4, "data_bytes": 4, "nr": 2, "abi": 2, "outcome": 2}
     sizes |= {"comm": 16}

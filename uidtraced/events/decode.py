@@ -23,7 +23,7 @@ NO_UID: Final = 2**32 - 1
 _FORMATS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("boot_ns", "seq"), "Q"),
     "args": "6Q",
-    **dict.fromkeys(("ret", "duration_ns", "cgroup"), "Q"),
+    **dict.fromkeys(("ret", "duration_ns", "cgroup", "exe"), "Q"),
     **dict.fromkeys(("cpu", "uid", "euid", "loginuid", "pid", "tid", "ppid", "revision"), "I"),
     **dict.fromkeys(("data_at", "data_bytes"), "I"),
     **dict.fromkeys(("nr", "abi", "outcome"), "H"),
@@ -40,6 +40,7 @@ _NO_RESULT: Final[tuple[int | UnsetType | None, str | UnsetType | None, int | Un
 SyscallName: TypeAlias = Callable[[Abi, Nr], str]
 UserName: TypeAlias = Callable[[Uid], str | None]
 CgroupName: TypeAlias = Callable[[int], str | None]
+ExePath: TypeAlias = Callable[[int], str | None]
 
 
 def event_struct(offsets: Mapping[str, int], size: int) -> struct.Struct:
@@ -72,6 +73,7 @@ class Naming:
     syscall: SyscallName
     user: UserName
     cgroup: CgroupName = _no_name
+    exe: ExePath = _no_name
 
 
 class Decoder:
@@ -95,11 +97,13 @@ class Decoder:
         """Return the events of *batch*, whose parts are in *data*, in their order."""
         self._clock.refresh()
         when, user, call = self._clock.format_boot_ns, self._naming.user, self._call
-        cgroup = self._naming.cgroup
+        cgroup, exe = self._naming.cgroup, self._naming.exe
         events = []
         for fields in self._struct.iter_unpack(batch):
-            boot_ns, seq, *raw, ret, duration_ns, group, cpu, uid, euid, loginuid = fields[:15]
-            pid, tid, ppid, revision, data_at, data_bytes, nr, abi, outcome, comm = fields[15:]
+            boot_ns, seq, *raw, ret, duration_ns, group, program, cpu, uid, euid, loginuid = fields[
+                :16
+            ]
+            pid, tid, ppid, revision, data_at, data_bytes, nr, abi, outcome, comm = fields[16:]
             known, name = call(abi, nr)
             args: dict[str, Argument] = dict(render_args(known, name, raw))
             cut: Names = UNSET
@@ -125,6 +129,7 @@ class Decoder:
                     pid=pid,
                     tid=tid,
                     comm=printable_comm(comm),
+                    exe=exe(program),
                     ppid=ppid,
                     cgroup=cgroup(group),
                     abi=known.label,

@@ -38,6 +38,15 @@ class SyscallEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The thread, likewise."""
     comm: str
     """The thread's name; a string as in `args`."""
+    exe: str | None
+    """The path of the program that runs, before an execve the old one; a string as in `args`.
+
+    As /proc/PID/exe has it: the interpreter of a script; " (deleted)" after one that has no name
+    any more; from the root of its mount namespace; with "..." for the directories above, where
+    there is more of it than about 750 bytes. A directory above its own that was renamed since the
+    program was first seen may have its old name. Null for a kernel thread, and where 4,096 other
+    programs were seen before the daemon asked.
+    """
     ppid: int
     """The parent's thread group, as `pid`; 0 where there is none."""
     cgroup: str | None

@@ -31,6 +31,7 @@ BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _TASK: Final = struct.Struct("=Q")
 _COUNTERS: Final = struct.Struct("=4Q")  # struct counters, in the order of Counters
 _ACCOUNT: Final = struct.Struct("=QQQ")  # struct account of bpf/event.h
+_EXE: Final = struct.Struct("=II")  # the head of struct exe of bpf/event.h
 _RESULT_PROGRAMS: Final = ("on_sys_exit", "on_thread_end", "on_exec")
 _NO_UID: Final = _KEY.pack(2**32 - 1)
 
@@ -127,6 +128,7 @@ class Tracer:
         self._passages = maps["passages"]
         self._accounts = maps["accounts"]
         self._seq = maps["last_seq"]
+        self._exes = maps["exes"]
         self._cpus = check("libbpf_num_possible_cpus", lib.libbpf_num_possible_cpus())
         if self.adopted:
             self._in_classes = {_KEY.unpack(key)[0] for key in self._classes.keys(_KEY.size)}
@@ -351,6 +353,17 @@ class Tracer:
             keys = b"".join(_KEY.pack(uid) for uid in rows)
             values = b"".join(_ACCOUNT.pack(*row) for row in rows.values())
             self._accounts.update_batch(keys, values, len(rows))
+
+    def exe(self, number: int) -> tuple[bytes, int] | None:
+        """Return what the kernel kept of executable *number*, None where it keeps it no more.
+
+        That is the names of its path from the last one up, each with its NUL, and marks.
+        """
+        raw = self._exes.lookup(_TASK.pack(number), ffi.sizeof("struct exe"))
+        if raw is None:
+            return None
+        length, marks = _EXE.unpack_from(raw)
+        return raw[_EXE.size : _EXE.size + length], marks
 
     def lost(self) -> int:
         """Return how many events found the ring full, of all uids together: cheap to ask."""

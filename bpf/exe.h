@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Tells which program a task runs: its path is walked once, and kept for user space to read. */
+#ifndef UIDTRACED_EXE_H
+#define UIDTRACED_EXE_H
+
+#include "vmlinux.h"
+#include "event.h"
+#include "data.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <stdbool.h>
+
+#define MAX_EXES 4096
+#define MAX_STEPS 40 /* names and mounts on the way up */
+#define EXE_NAME_MAX 256
+
+/* by what exe_of makes of a file and its place; who ran nothing for longest makes room */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_EXES);
+	__type(key, __u64);
+	__type(value, struct exe);
+} exes SEC(".maps");
+
+static __always_inline struct mount *mount_of(struct vfsmount *mnt)
+{
+	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+}
+
+/* From the file up to the root of its mount namespace, as d_path() of fs/d_path.c goes. */
+static __always_inline void walk(struct exe *exe, struct dentry *dentry, struct vfsmount *mnt)
+{
+	struct dentry *parent, *root = BPF_CORE_READ(mnt, mnt_root);
+	struct mount *above, *mount = mount_of(mnt);
+	const unsigned char *name;
+	__u32 at = 0;
+	long got;
+	int i;
+
+	for (i = 0; i < MAX_STEPS; i++) {
+		if (dentry == root) {
+			above = BPF_CORE_READ(mount, mnt_parent);
+			if (above == mount)
+				break;
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = above;
+			root = BPF_CORE_READ(mount, mnt.mnt_root);
+			continue;
+		}
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (parent == dentry && at)
+			break; /* its file system was unmounted lazily */
+		name = BPF_CORE_READ(dentry, d_name.name);
+		got = bpf_probe_read_kernel_str(exe->names + at, EXE_NAME_MAX, name);
+		if (got < 0 || at + got > UIDTRACED_EXE_MAX - EXE_NAME_MAX) {
+			exe->marks |= UIDTRACED_M_TRUNCATED;
+			break;
+		}
+		at = (at + got) & (UIDTRACED_EXE_MAX - 1);
+		if (parent == dentry)
+			break; /* a memfd has a name and no place */
+		dentry = parent;
+	}
+	if (i == MAX_STEPS)
+		exe->marks |= UIDTRACED_M_TRUNCATED;
+	exe->length = at;
+}
+
+static __always_inline __u64 mixed(__u64 sum, __u64 more)
+{
+	sum = (sum ^ more) * 0x9e3779b97f4a7c15ULL; /* 2^64 by the golden ratio */
+	return sum ^ sum >> 32;
+}
+
+/*
+ * The number under which exes has the path of the program that the task runs; 0 for none. It is
+ * another one where the file, its directory or its mount is, where it is renamed or deleted.
+ */
+static __always_inline __u64 exe_of(struct workspace *w, struct task_struct *task)
+{
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct exe *exe = (void *)w->data; /* nothing else is there yet */
+	struct dentry *dentry, *parent;
+	struct path path;
+	bool deleted;
+	__u64 key;
+
+	if (!file || BPF_CORE_READ_INTO(&path, file, f_path))
+		return 0;
+	dentry = path.dentry;
+	parent = BPF_CORE_READ(dentry, d_parent);
+	/* d_unlinked() of include/linux/dcache.h */
+	deleted = !BPF_CORE_READ(dentry, d_hash.pprev);
+	key = mixed((__u64)path.mnt + deleted, (__u64)dentry);
+	key = mixed(key, (__u64)parent);
+	key = mixed(key, BPF_CORE_READ(dentry, d_name.hash_len));
+	key = mixed(key, BPF_CORE_READ(parent, d_name.hash_len)) ?: 1;
+	if (bpf_map_lookup_elem(&exes, &key))
+		return key;
+	exe->marks = deleted ? UIDTRACED_M_DELETED : 0;
+	walk(exe, dentry, path.mnt);
+	bpf_map_update_elem(&exes, &key, exe, BPF_ANY);
+	return key;
+}
+
+#endif
