@@ -41,6 +41,9 @@ _UNSIGNED_WORD: Final = frozenset({"unsigned long", "size_t", "aio_context_t"})
 _POINTERS: Final = ("__sighandler", "cap_user")
 """Types that are pointers without a star."""
 
+_ADDRESSES: Final = frozenset({"addr", "start", "new_addr", "brk", "newsp"})
+"""Names of addresses in the caller's memory."""
+
 _MODE: Final = frozenset({"mode", "umode_t"})
 
 
@@ -112,6 +115,13 @@ def is_mode(call: str, name: str) -> bool:
     """Whether the argument *name* of *call* is permission bits, which strace prints in octal."""
     kinds = dict(_signatures().get(call, ()))
     return (kinds.get(name) in _MODE or name == "mode") and (call, name) not in WORDS
+
+
+@functools.cache
+def is_address(call: str, name: str) -> bool:
+    """Whether the argument *name* of *call* is an address that the kernel declares as a number."""
+    kinds = dict(_signatures().get(call, ()))
+    return kinds.get(name) == "unsigned long" and name in _ADDRESSES
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from uidtraced.events.arguments import is_mode
+from uidtraced.events.arguments import is_address, is_mode
 from uidtraced.events.results import show_result
 from uidtraced.events.shapes import shaped
 from uidtraced.events.sockaddr import show_sockaddr
@@ -31,6 +31,10 @@ def strace_line(event: SyscallEvent) -> str:
         if is_mode(event.syscall, name) and isinstance(value, int):
             if name != "mode" or _may_create(event.args):
                 parts.append(f"0{value:o}".zfill(3) if value else "000")
+        elif is_address(event.syscall, name) and isinstance(value, int):
+            parts.append(f"{value:#x}" if value else "NULL")
+        elif (event.syscall, name) == ("mmap", "off") and isinstance(value, int):
+            parts.append(f"{value:#x}" if value else "0")
         else:
             parts.append(_show(name, value, kinds.get(name), cut, address))
     line = f"{event.syscall}({', '.join(parts)})"
