@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import cost, events, growth, ranges, reload, weight
+from bench import cost, counts, events, growth, ranges, reload, weight
 from bench.plot import svg
 from bench.report import to_json
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS = {
     "cost": cost,
+    "counts": counts,
     "events": events,
     "ranges": ranges,
     "growth": growth,

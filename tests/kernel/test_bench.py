@@ -84,3 +84,14 @@ def test_growth_is_drawn(tmp_path) -> None:
     drawn = ET.parse(plot).getroot()
     curves = drawn.findall(".//{http://www.w3.org/2000/svg}polyline")
     assert len(curves) == 8
+
+
+def test_every_call_of_eight_processes_is_counted(tmp_path) -> None:
+    figures = tmp_path / "figures.json"
+    run_bench("counts", "--calls", "300000", "--json", str(figures))
+    rows = {row["what"]: row["median"] for row in json.loads(figures.read_text())["rows"]}
+    assert rows == {
+        **dict.fromkeys(("uid 2001, logged: bpftrace", "uid 2001, logged: matched"), 150_000),
+        **dict.fromkeys(("uid 2002, counted: bpftrace", "uid 2002, counted: matched"), 150_000),
+        **dict.fromkeys(("uid 2001, logged: difference", "uid 2002, counted: difference"), 0),
+    }
