@@ -95,6 +95,84 @@ enum uidtraced_outcome {
 	UIDTRACED_UNKNOWN = 3, /* nobody waited: no room to keep it, or tracing ended before */
 };
 
+/* bits of event.via */
+enum uidtraced_via {
+	UIDTRACED_V_URING = 1,	    /* no system call: a request of io_uring that stands for it */
+	UIDTRACED_V_REGISTERED = 2, /* its file is the ring's of that number, not an fd */
+};
+
+/* the operations that stand for a system call: include/uapi/linux/io_uring.h, as of Linux 6.18 */
+enum uidtraced_op {
+	UIDTRACED_OP_READV = 1,
+	UIDTRACED_OP_WRITEV = 2,
+	UIDTRACED_OP_FSYNC = 3,
+	UIDTRACED_OP_READ_FIXED = 4,
+	UIDTRACED_OP_WRITE_FIXED = 5,
+	UIDTRACED_OP_SYNC_FILE_RANGE = 8,
+	UIDTRACED_OP_SENDMSG = 9,
+	UIDTRACED_OP_RECVMSG = 10,
+	UIDTRACED_OP_ACCEPT = 13,
+	UIDTRACED_OP_CONNECT = 16,
+	UIDTRACED_OP_FALLOCATE = 17,
+	UIDTRACED_OP_OPENAT = 18,
+	UIDTRACED_OP_CLOSE = 19,
+	UIDTRACED_OP_STATX = 21,
+	UIDTRACED_OP_READ = 22,
+	UIDTRACED_OP_WRITE = 23,
+	UIDTRACED_OP_FADVISE = 24,
+	UIDTRACED_OP_MADVISE = 25,
+	UIDTRACED_OP_SEND = 26,
+	UIDTRACED_OP_RECV = 27,
+	UIDTRACED_OP_OPENAT2 = 28,
+	UIDTRACED_OP_EPOLL_CTL = 29,
+	UIDTRACED_OP_SPLICE = 30,
+	UIDTRACED_OP_TEE = 33,
+	UIDTRACED_OP_SHUTDOWN = 34,
+	UIDTRACED_OP_RENAMEAT = 35,
+	UIDTRACED_OP_UNLINKAT = 36,
+	UIDTRACED_OP_MKDIRAT = 37,
+	UIDTRACED_OP_SYMLINKAT = 38,
+	UIDTRACED_OP_LINKAT = 39,
+	UIDTRACED_OP_FSETXATTR = 41,
+	UIDTRACED_OP_SETXATTR = 42,
+	UIDTRACED_OP_FGETXATTR = 43,
+	UIDTRACED_OP_GETXATTR = 44,
+	UIDTRACED_OP_SOCKET = 45,
+	UIDTRACED_OP_SEND_ZC = 47,
+	UIDTRACED_OP_SENDMSG_ZC = 48,
+	UIDTRACED_OP_READ_MULTISHOT = 49,
+	UIDTRACED_OP_FTRUNCATE = 55,
+	UIDTRACED_OP_BIND = 56,
+	UIDTRACED_OP_LISTEN = 57,
+	UIDTRACED_OP_RECV_ZC = 58,
+	UIDTRACED_OP_EPOLL_WAIT = 59,
+	UIDTRACED_OP_READV_FIXED = 60,
+	UIDTRACED_OP_WRITEV_FIXED = 61,
+	UIDTRACED_OP_PIPE = 62,
+};
+
+/* operations have smaller numbers: 63 of them are known, and the kernel's type ends at 255 */
+#define UIDTRACED_URING_OPS 128
+
+/* what must be known of io_uring before the programs are loaded */
+struct uring {
+	/*
+	 * Which system call each operation stands for, UIDTRACED_NR_MAX for none: a table for
+	 * rings of the machine's own ABI, one for those of its 32-bit ABI, then both again for
+	 * operations at a file's own position, or of its data alone.
+	 */
+	__u16 calls[4 * UIDTRACED_URING_OPS];
+	__u16 abis[2];	   /* of these two */
+	__u32 seen;	   /* whether this kernel shows requests in a way that we know */
+	__u32 cqe_pointer; /* whether tracepoint io_uring_complete has a pointer to the result */
+	/* bits of this kernel's io_kiocb.flags, 0 where it has none: */
+	__u32 creds;	  /* has credentials of its own */
+	__u32 registered; /* its file is a registered one */
+	__u32 copied;	  /* what its pointers point to was copied */
+	__u32 endless;	  /* completes in silence, or many times */
+	__u32 o_largefile;
+};
+
 /* how the argument in a register is read; struct shape has one for each */
 enum uidtraced_kind {
 	UIDTRACED_PLAIN = 0,	/* as it is */
@@ -161,6 +239,7 @@ struct event {
 	__u16 nr;
 	__u16 abi;
 	__u16 outcome;
+	__u16 via;
 	__u8 comm[UIDTRACED_COMM_LEN];
 };
 

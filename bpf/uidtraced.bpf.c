@@ -5,6 +5,7 @@
 #include "abi.h"
 #include "data.h"
 #include "exe.h"
+#include "uring.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -271,19 +272,17 @@ static __always_inline bool is_for_exit(__u32 action)
 	       (action & UIDTRACED_F_LOG || !(action & UIDTRACED_F_SUCCESS)) && control.results;
 }
 
-static __always_inline void fill(struct workspace *w, struct task_struct *task, __u32 pid,
-				 const struct pt_regs *regs)
+/* all but the arguments, and what they point to */
+static __always_inline void fill(struct workspace *w, struct task_struct *task, __u32 pid)
 {
 	__u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
 	__u32 parent_pid = BPF_CORE_READ(parent, tgid);
 
 	w->e.boot_ns = bpf_ktime_get_boot_ns();
-	read_args(regs, w->e.abi, w->e.args);
 	w->e.ret = 0;
 	w->e.duration_ns = 0;
 	w->e.cgroup = bpf_get_current_cgroup_id();
-	w->e.euid = BPF_CORE_READ(task, cred, euid.val);
 	w->e.loginuid = loginuid_of(task);
 	/* a task of another pid namespace has no number in ours: the initial one's must do */
 	w->e.pid = pid ?: pid_tgid >> 32;
@@ -295,14 +294,11 @@ static __always_inline void fill(struct workspace *w, struct task_struct *task, 
 	w->unread = 0;
 	w->addr_room = 0;
 	w->e.data_bytes = 0;
-	read_data(w, ~0U, false);
 }
 
 /* Keep the event until the call is over. */
-static __always_inline bool keep(struct workspace *w)
+static __always_inline bool keep(struct workspace *w, __u64 key)
 {
-	__u64 key = bpf_get_current_task();
-
 	if (data_end(w) > SMALL_DATA && bpf_map_update_elem(&long_passages, &key, w->data, BPF_ANY))
 		return false;
 	if (!bpf_map_update_elem(&passages, &key, w, BPF_ANY))
@@ -330,8 +326,11 @@ static __always_inline struct workspace *kept(__u64 key, struct passage *passage
 	return w;
 }
 
-/* The call is over: send its event, where it is to have one. Who takes it out sends it. */
-static __always_inline void finish(__u64 key, __u16 outcome, __u64 ret)
+/*
+ * The call, or request of io_uring, is over: send its event, where it is to have one. Who takes it
+ * out sends it.
+ */
+static __always_inline void finish(__u64 key, __u16 outcome, __u64 ret, bool uring)
 {
 	struct passage *passage = bpf_map_lookup_elem(&passages, &key);
 	struct counters *counters;
@@ -360,23 +359,95 @@ static __always_inline void finish(__u64 key, __u16 outcome, __u64 ret)
 	w->e.ret = ret;
 	w->e.duration_ns = bpf_ktime_get_boot_ns() - w->e.boot_ns;
 	/* after execve the memory is another program's */
-	if (outcome == UIDTRACED_RETURNED && !(is_exec(&w->e) && !failed))
+	if (uring && !failed)
+		read_address_back(w);
+	else if (!uring && outcome == UIDTRACED_RETURNED && !(is_exec(&w->e) && !failed))
 		read_again(w, !failed);
 	send(w, counters, outcome);
+}
+
+/*
+ * Find the rule for a call by a task that acts with cred (NULL: its own); its action is 0 where
+ * there is none. Returns the uid that the rule is for.
+ */
+static __always_inline __u32 find_rule(struct rule *rule, struct call *call,
+				       struct task_struct *task, const struct cred *cred, __u32 uid)
+{
+	__u32 scopes = control.scopes, blocks = control.blocks, id, payer = uid;
+	void *rules;
+
+	if (scopes & UIDTRACED_S_REAL) {
+		rules = rules_of(&real, &real_blocks, blocks & UIDTRACED_S_REAL, uid);
+		add_rule(rule, rules, call);
+	}
+	if (scopes & UIDTRACED_S_EFFECTIVE) {
+		id = cred ? BPF_CORE_READ(cred, euid.val) : BPF_CORE_READ(task, cred, euid.val);
+		rules = rules_of(&effective, &effective_blocks, blocks & UIDTRACED_S_EFFECTIVE, id);
+		if (add_rule(rule, rules, call))
+			payer = id;
+	}
+	if (scopes & UIDTRACED_S_LOGIN && (id = loginuid_of(task)) != NO_UID) {
+		rules = rules_of(&login, &login_blocks, blocks & UIDTRACED_S_LOGIN, id);
+		if (add_rule(rule, rules, call))
+			payer = id; /* two who logged in and are root now are two still */
+	}
+	return payer;
+}
+
+/* never trace the tracer: writing an event must not make one */
+static __always_inline bool is_tracer(struct task_struct *task, __u32 *pid)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	if (tgid == control.self_tgid)
+		return true;
+	*pid = pid_in_ns(BPF_CORE_READ(task, group_leader, thread_pid), tgid);
+	return *pid && *pid == control.journal_pid;
+}
+
+/* Begin the event of a match, if it may come to one. */
+static __always_inline struct workspace *begin(struct counters *counters, struct rule *rule,
+					       struct call *call, __u32 uid, __u32 payer,
+					       bool for_exit)
+{
+	__u32 zero = 0;
+	struct workspace *w = bpf_map_lookup_elem(&workspaces, &zero);
+
+	if (!w) /* cannot be: the array is whole */
+		return NULL;
+	if (!for_exit && !is_due(counters, rule->action, rule->limit, payer))
+		return NULL;
+	w->action = rule->action;
+	w->limit = rule->limit;
+	w->payer = payer;
+	w->e.uid = uid;
+	w->e.revision = rule->revision;
+	w->e.nr = call->nr;
+	w->e.abi = call->abi;
+	return w;
+}
+
+/* Send the event now, or once what key stands for is over. */
+static __always_inline void send_or_keep(struct workspace *w, struct counters *counters,
+					 bool for_exit, __u64 key)
+{
+	if (!for_exit)
+		send(w, counters, UIDTRACED_ENTERED);
+	else if ((!key || !keep(w, key)) && is_due(counters, w->action, w->limit, w->payer))
+		send(w, counters, UIDTRACED_UNKNOWN); /* better without a result than not at all */
 }
 
 SEC("raw_tp/sys_enter")
 int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
-	__u64 number = ctx->args[1], nr = nr_of(number), pid_tgid;
+	__u64 number = ctx->args[1], nr = nr_of(number);
 	struct task_struct *task;
 	struct counters *counters;
 	struct rule rule = {};
 	struct workspace *w;
 	struct call call;
-	__u32 abi, uid, payer, id, scopes, blocks, pid, zero = 0;
+	__u32 abi, uid, payer, pid = 0;
 	bool for_exit;
-	void *rules;
 	__u8 wanted;
 
 	/* most calls end here: no look-up for what nobody traces (-1, a skipped call, is huge) */
@@ -391,54 +462,95 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 
 	call.nr = nr;
 	call.abi = abi;
-	uid = payer = bpf_get_current_uid_gid();
-	scopes = control.scopes;
-	blocks = control.blocks;
-	if (scopes & UIDTRACED_S_REAL) {
-		rules = rules_of(&real, &real_blocks, blocks & UIDTRACED_S_REAL, uid);
-		add_rule(&rule, rules, &call);
-	}
-	if (scopes & UIDTRACED_S_EFFECTIVE) {
-		id = BPF_CORE_READ(task, cred, euid.val);
-		rules = rules_of(&effective, &effective_blocks, blocks & UIDTRACED_S_EFFECTIVE, id);
-		if (add_rule(&rule, rules, &call))
-			payer = id;
-	}
-	if (scopes & UIDTRACED_S_LOGIN && (id = loginuid_of(task)) != NO_UID) {
-		rules = rules_of(&login, &login_blocks, blocks & UIDTRACED_S_LOGIN, id);
-		if (add_rule(&rule, rules, &call))
-			payer = id; /* two who logged in and are root now are two still */
-	}
-	if (!rule.action)
+	uid = bpf_get_current_uid_gid();
+	payer = find_rule(&rule, &call, task, NULL, uid);
+	if (!rule.action || is_tracer(task, &pid))
 		return 0;
-
-	/* never trace the tracer: writing an event must not make one */
-	pid_tgid = bpf_get_current_pid_tgid();
-	if (pid_tgid >> 32 == control.self_tgid)
-		return 0;
-	pid = pid_in_ns(BPF_CORE_READ(task, group_leader, thread_pid), pid_tgid >> 32);
-	if (pid && pid == control.journal_pid)
-		return 0;
-
 	counters = counters_of(uid);
-	w = bpf_map_lookup_elem(&workspaces, &zero);
-	if (!counters || !w)
-		return 0; /* cannot be: user space makes NO_UID's, and the array is whole */
+	if (!counters)
+		return 0; /* cannot be: user space makes NO_UID's */
 	for_exit = is_for_exit(rule.action);
-	if (!for_exit && !is_due(counters, rule.action, rule.limit, payer))
+	w = begin(counters, &rule, &call, uid, payer, for_exit);
+	if (!w)
 		return 0;
-	w->action = rule.action;
-	w->limit = rule.limit;
-	w->payer = payer;
-	w->e.uid = uid;
-	w->e.revision = rule.revision;
-	w->e.nr = nr;
-	w->e.abi = abi;
-	fill(w, task, pid, (void *)ctx->args[0]);
-	if (!for_exit)
-		send(w, counters, UIDTRACED_ENTERED);
-	else if (!keep(w) && is_due(counters, rule.action, rule.limit, payer))
-		send(w, counters, UIDTRACED_UNKNOWN); /* better without a result than not at all */
+	fill(w, task, pid);
+	w->e.via = 0;
+	w->e.euid = BPF_CORE_READ(task, cred, euid.val);
+	read_args((void *)ctx->args[0], abi, w->e.args);
+	read_data(w, ~0U, false);
+	send_or_keep(w, counters, for_exit, (__u64)task);
+	return 0;
+}
+
+/*
+ * A request of io_uring was taken over, by its submitter or by the ring's kernel thread, which has
+ * the ring's credentials. From 6.4; before, from 6.0, the tracepoint is io_uring_submit_sqe.
+ */
+SEC("raw_tp/io_uring_submit_req")
+int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct io_kiocb *req = (void *)ctx->args[0];
+	struct io_ring_ctx *ring;
+	struct task_struct *task;
+	struct counters *counters;
+	const struct cred *cred;
+	struct rule rule = {};
+	struct workspace *w;
+	struct call call;
+	__u32 op, nr, abi, uid, payer, flags, pid = 0;
+	bool compat, for_exit;
+
+	if (!uring.seen || control.generation != generation)
+		return 0;
+	op = BPF_CORE_READ(req, opcode);
+	if (op >= UIDTRACED_URING_OPS)
+		return 0;
+	ring = BPF_CORE_READ(req, ctx);
+	compat = BPF_CORE_READ_BITFIELD_PROBED(ring, compat);
+	abi = uring.abis[compat];
+	nr = call_of(req, op, compat);
+	if (nr >= UIDTRACED_NR_MAX || !(control.wanted[nr] >> abi & 1))
+		return 0;
+
+	call.nr = nr;
+	call.abi = abi;
+	task = (void *)bpf_get_current_task();
+	flags = BPF_CORE_READ(req, flags);
+	cred = flags & uring.creds ? BPF_CORE_READ(req, creds) : BPF_CORE_READ(task, cred);
+	uid = BPF_CORE_READ(cred, uid.val);
+	payer = find_rule(&rule, &call, task, cred, uid);
+	if (!rule.action || is_tracer(task, &pid))
+		return 0;
+	for_exit = is_for_exit(rule.action);
+	/* one before it in the same memory, whose end was not shown: its ring was full */
+	if (for_exit)
+		finish((__u64)req, UIDTRACED_UNKNOWN, 0, false);
+	counters = counters_of(uid);
+	if (!counters)
+		return 0;
+	w = begin(counters, &rule, &call, uid, payer, for_exit);
+	if (!w)
+		return 0;
+	fill(w, task, pid);
+	w->e.via = UIDTRACED_V_URING | (flags & uring.registered ? UIDTRACED_V_REGISTERED : 0);
+	w->e.euid = BPF_CORE_READ(cred, euid.val);
+	__builtin_memset(w->e.args, 0, sizeof(w->e.args));
+	read_request(w, req, op);
+	send_or_keep(w, counters, for_exit, flags & uring.endless ? 0 : (__u64)req);
+	return 0;
+}
+
+/* Attached with the next three. */
+SEC("raw_tp/io_uring_complete")
+int on_uring_complete(struct bpf_raw_tracepoint_args *ctx)
+{
+	__s32 ret;
+
+	if (uring.cqe_pointer)
+		ret = BPF_CORE_READ((struct io_uring_cqe *)ctx->args[2], res);
+	else
+		ret = ctx->args[3]; /* only where there is one: the kernel looks */
+	finish(ctx->args[1], UIDTRACED_RETURNED, (__s64)ret, true);
 	return 0;
 }
 
@@ -446,7 +558,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/sys_exit")
 int on_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	finish(bpf_get_current_task(), UIDTRACED_RETURNED, ctx->args[1]);
+	finish(bpf_get_current_task(), UIDTRACED_RETURNED, ctx->args[1], false);
 	return 0;
 }
 
@@ -454,7 +566,7 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/sched_process_exit")
 int on_thread_end(struct bpf_raw_tracepoint_args *ctx)
 {
-	finish(bpf_get_current_task(), UIDTRACED_ENDED, 0);
+	finish(bpf_get_current_task(), UIDTRACED_ENDED, 0, false);
 	return 0;
 }
 
@@ -471,7 +583,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	w = kept(key, passage);
 	if (w) {
 		read_again(w, false);
-		keep(w);
+		keep(w, key);
 	}
 	return 0;
 }
@@ -483,7 +595,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp")
 int give_up(struct bpf_raw_tracepoint_args *ctx)
 {
-	finish(ctx->args[0], UIDTRACED_UNKNOWN, 0);
+	finish(ctx->args[0], UIDTRACED_UNKNOWN, 0, false);
 	return 0;
 }
 

@@ -18,6 +18,7 @@ struct thread_info {
 };
 
 struct cred {
+	kuid_t uid;
 	kuid_t euid;
 };
 

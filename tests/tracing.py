@@ -5,6 +5,7 @@ from __future__ import annotations
 from uidtraced.events.decode import Decoder, Naming
 from uidtraced.events.exes import ExePaths
 from uidtraced.events.shapes import shapes
+from uidtraced.events.uring import stands_for
 from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
 from uidtraced.kernel.tracer import Tracer
 from uidtraced.policy import call_name
@@ -58,5 +59,6 @@ def enforce(tracer: Tracer, plan: ScopePlan, old: Plan | None = None, revision: 
 
 
 def open_tracer(**options) -> Tracer:
-    """Return a tracer that reads strings."""
-    return Tracer(shapes=shapes({abi: numbers(abi) for abi in machine_abis()}), **options)
+    """Return a tracer that reads strings, and knows io_uring."""
+    tables = {abi: numbers(abi) for abi in machine_abis()}
+    return Tracer(shapes=shapes(tables), uring=stands_for(tables), **options)

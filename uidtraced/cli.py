@@ -26,6 +26,7 @@ from uidtraced.errors import (
     UnsupportedError,
 )
 from uidtraced.kernel.probe import Finding, probe
+from uidtraced.kernel.uring import look_at_uring
 from uidtraced.log import LogStyle, start_log
 from uidtraced.options import parser
 from uidtraced.planfile import from_plain
@@ -140,9 +141,10 @@ def _log_style(output: daemon.Output) -> LogStyle:
 
 def _intent(path: Path) -> Intent:
     """Return what the policy at *path* wants; a name service may take its time to say of whom."""
+    sees = look_at_uring().tracepoint is not None
     directory = PatientDirectory(SystemDirectory(), _PATIENCE_SECONDS)
     with contextlib.closing(directory):
-        return understand(load(path), directory)
+        return understand(load(path), directory, sees_io_uring=sees)
 
 
 _PATIENCE_SECONDS: Final = 10.0

@@ -29,6 +29,7 @@ from uidtraced.events.records import PolicyRecord, repeated
 from uidtraced.events.render import json_lines, text_lines
 from uidtraced.events.shapes import shapes
 from uidtraced.events.sinks import JournalSink, StreamSink
+from uidtraced.events.uring import stands_for
 from uidtraced.journald import find_journald, follow_journald
 from uidtraced.keeper import Keeper
 from uidtraced.kernel.probe import missing_capabilities
@@ -106,7 +107,9 @@ def run(options: Options) -> None:
         sink = stack.enter_context(contextlib.closing(_open_sink(options.output)))
         tables = {abi: numbers(abi) for abi in machine_abis()}
         store = open_store(options.pin_dir)
-        tracer = stack.enter_context(Tracer(options.ring_bytes, shapes(tables), store))
+        tracer = stack.enter_context(
+            Tracer(options.ring_bytes, shapes(tables), store, stands_for(tables))
+        )
         names = stack.enter_context(contextlib.closing(UserNames(name_of)))
         directory = stack.enter_context(contextlib.closing(PatientDirectory(SystemDirectory())))
         try:

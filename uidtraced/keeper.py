@@ -73,6 +73,10 @@ class Kernel(RuleStore, RuleReader, Protocol):
     revision: int
     """Of the policy in force; it outlives a daemon."""
 
+    @property
+    def sees_io_uring(self) -> bool:
+        """Whether the kernel shows what is done through io_uring."""
+
 
 class Keeper:
     """Owns the plan that is in force; `look` compares it with the file."""
@@ -156,7 +160,7 @@ class Keeper:
         try:
             loaded = self._load(source)
             laps.end("parse")
-            intent = understand(loaded, self._directory)
+            intent = understand(loaded, self._directory, sees_io_uring=self._store.sees_io_uring)
             laps.end("plan")
         except PolicyError as error:
             self._decision = error

@@ -16,6 +16,7 @@ from uidtraced.events.records import Argument, SyscallEvent
 from uidtraced.events.results import result
 from uidtraced.events.shapes import shaped
 from uidtraced.events.text import text
+from uidtraced.events.uring import LAYOUT, request_args
 from uidtraced.rules import Abi, Nr, Outcome, Uid
 
 NO_UID: Final = 2**32 - 1
@@ -26,7 +27,7 @@ _FORMATS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("ret", "duration_ns", "cgroup", "exe"), "Q"),
     **dict.fromkeys(("cpu", "uid", "euid", "loginuid", "pid", "tid", "ppid", "revision"), "I"),
     **dict.fromkeys(("data_at", "data_bytes"), "I"),
-    **dict.fromkeys(("nr", "abi", "outcome"), "H"),
+    **dict.fromkeys(("nr", "abi", "outcome", "via"), "H"),
     "comm": "16s",
 }
 """How each member of `struct event` is read; where it lies comes from cffi."""
@@ -103,12 +104,13 @@ class Decoder:
             boot_ns, seq, *raw, ret, duration_ns, group, program, cpu, uid, euid, loginuid = fields[
                 :16
             ]
-            pid, tid, ppid, revision, data_at, data_bytes, nr, abi, outcome, comm = fields[16:]
+            pid, tid, ppid, revision, data_at, data_bytes, nr, abi, outcome, via, comm = fields[16:]
             known, name = call(abi, nr)
-            args: dict[str, Argument] = dict(render_args(known, name, raw))
+            args: dict[str, Argument]
+            args = request_args(name, raw, via) if via else dict(render_args(known, name, raw))
             cut: Names = UNSET
             address: Names = UNSET
-            if shape := shaped(known, name):
+            if shape := shaped(LAYOUT if via else known, name):
                 parts = read_parts(data, data_at, data_at + data_bytes)
                 cut, address = show_data(args, shape, parts, raw)
             returned, error, duration = _NO_RESULT
@@ -135,6 +137,7 @@ class Decoder:
                     abi=known.label,
                     nr=nr,
                     syscall=name,
+                    via="io_uring" if via else UNSET,
                     args=args,
                     truncated=cut,
                     unreadable=address,

@@ -38,10 +38,11 @@ def strace_line(event: SyscallEvent) -> str:
         else:
             parts.append(_show(name, value, kinds.get(name), cut, address))
     line = f"{event.syscall}({', '.join(parts)})"
+    by = "" if event.via is msgspec.UNSET else f" ({event.via})"
     if event.ret is msgspec.UNSET:
-        return line
+        return f"{line}{by}"
     error = event.errno if event.errno is not msgspec.UNSET else None
-    return f"{line} {show_result(event.syscall, event.ret, error)}"
+    return f"{line} {show_result(event.syscall, event.ret, error)}{by}"
 
 
 def _show(

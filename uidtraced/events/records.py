@@ -61,6 +61,13 @@ class SyscallEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The number in the ABI's own table, without the x32 bit."""
     syscall: str
     """The name in that table."""
+    via: Literal["io_uring"] | msgspec.UnsetType = msgspec.UNSET
+    """Where no call was made, but a request of io_uring that does what `syscall` does.
+
+    It has the ring's ABI, the credentials by which it acts and the thread that handed it to the
+    kernel: the ring's own (`iou-sqp-`) where there is one. A file that is registered with the ring
+    is "registered N". Left out for calls.
+    """
     args: dict[str, Argument]
     """The arguments by the kernel's names for them.
 
@@ -84,7 +91,8 @@ class SyscallEvent(msgspec.Struct, frozen=True, kw_only=True):
     """With `at: exit`, what the kernel returned: for an error the negative of its number.
 
     Null for a call that never returned (exit, a thread killed inside a call), or whose return
-    nobody waited for: tracing ended before, or 65,536 calls were waited for already.
+    nobody waited for: tracing ended before, or 65,536 calls were waited for already, or it is a
+    request of io_uring that completes in silence or many times.
     """
     errno: str | msgspec.UnsetType | None = msgspec.UNSET
     """With `at: exit`, the name of the error, null without one.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What is better said in C: the va_list of libbpf's log, and the ring buffer's memory. */
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -70,6 +71,49 @@ static int uidtraced_map_max_entries(int map_fd, __u32 *max_entries)
 
 	*max_entries = info.max_entries;
 	return err;
+}
+
+/* Return how many arguments the tracepoint has, if its first is a pointer to a struct; or 0. */
+static int uidtraced_tracepoint_of(const struct btf *btf, const char *tracepoint, const char *first)
+{
+	const struct btf_type *type;
+	char name[64];
+	int id;
+
+	snprintf(name, sizeof(name), "btf_trace_%s", tracepoint);
+	id = btf__find_by_name_kind(btf, name, BTF_KIND_TYPEDEF);
+	type = id > 0 ? btf__type_by_id(btf, id) : NULL; /* int (*)(void *data, arguments) */
+	type = type ? btf__type_by_id(btf, type->type) : NULL;
+	type = type && btf_is_ptr(type) ? btf__type_by_id(btf, type->type) : NULL;
+	if (!type || !btf_is_func_proto(type) || btf_vlen(type) < 2)
+		return 0;
+	id = btf_vlen(type) - 1;
+	if (!first)
+		return id;
+	type = btf__type_by_id(btf, btf_params(type)[1].type);
+	if (!type || !btf_is_ptr(type))
+		return 0;
+	type = btf__type_by_id(btf, type->type);
+	return type && !strcmp(btf__name_by_offset(btf, type->name_off), first) ? id : 0;
+}
+
+/* Return an enumerator of an enum without a name, or -1. */
+static int uidtraced_enumerator(const struct btf *btf, const char *name)
+{
+	const struct btf_type *type;
+	__u32 id;
+	int i;
+
+	for (id = 1; id < btf__type_cnt(btf); id++) {
+		type = btf__type_by_id(btf, id);
+		if (!btf_is_enum(type) || type->name_off)
+			continue;
+		for (i = 0; i < btf_vlen(type); i++) {
+			if (!strcmp(btf__name_by_offset(btf, btf_enum(type)[i].name_off), name))
+				return btf_enum(type)[i].val;
+		}
+	}
+	return -1;
 }
 
 /*

@@ -34,8 +34,10 @@ TRACEPOINTS: Final[Mapping[str, str]] = {
     "on_sys_exit": "sys_exit",
     "on_thread_end": "sched_process_exit",
     "on_exec": "sched_prepare_exec",
+    "on_uring_submit": "io_uring_submit_req",
+    "on_uring_complete": "io_uring_complete",
 }
-"""Where each program is attached; the others are run by us."""
+"""Where each program is attached, unless `attach` is told; the others are run by us."""
 
 _RUN_BY_US: Final = ("who_am_i", "give_up")
 
@@ -99,11 +101,13 @@ class Objects:
         self,
         sizes: Mapping[str, int | None],
         shapes: Mapping[tuple[Abi, Nr], bytes],
+        uring: bytes,
         generation: int,
     ) -> None:
         """Load this version's programs, on the maps that are there already, if they are.
 
-        *sizes* has the max_entries of maps that are made, None for what the program says.
+        *sizes* has the max_entries of maps that are made, None for what the program says; *uring*
+        is `struct uring` of bpf/event.h.
         """
         code = object_code()
         opened = check_pointer("bpf_object__open_mem", lib.uidtraced_open(code, len(code)))
@@ -115,6 +119,7 @@ class Objects:
                     result = lib.bpf_map__set_max_entries(_map(opened, name), size)
                     check("bpf_map__set_max_entries", result)
             _set(opened, ".rodata.shapes", _shape_table(shapes))
+            _set(opened, ".rodata.uring", uring)
             _set(opened, ".rodata.generation", bytes(ffi.buffer(ffi.new("__u32 *", generation))))
             check("bpf_object__load", lib.bpf_object__load(opened))
             for name in STATE if not self.maps else ():
@@ -136,11 +141,11 @@ class Objects:
         """Whether *program* runs."""
         return program in self._links
 
-    def attach(self, program: str) -> None:
+    def attach(self, program: str, tracepoint: str | None = None) -> None:
         """Let *program* run at its tracepoint; KernelError (ENOENT) where the kernel has none."""
         if program in self._links:
             return
-        point = TRACEPOINTS[program]
+        point = tracepoint or TRACEPOINTS[program]
         call = f"bpf_raw_tracepoint_open({point})"
         result = lib.bpf_raw_tracepoint_open(point.encode(), self._programs[program])
         fd = self._links[program] = check(call, result)

@@ -12,6 +12,7 @@ from typing import Final
 from uidtraced.errors import UidtracedError
 from uidtraced.kernel.many import THREADS
 from uidtraced.kernel.tracer import BTF, Tracer
+from uidtraced.kernel.uring import look_at_uring
 from uidtraced.rules import Abi, Nr, Rule, Scope, Uid, machine_abis
 
 _CAPABILITIES: Final = {"CAP_BPF": 39, "CAP_PERFMON": 38}  # linux/capability.h
@@ -65,6 +66,7 @@ def probe() -> list[Finding]:
         ),
         _lockdown(),
         *_try_for_real(bool(missing)),
+        _io_uring(),
         _inner_map_fix(platform.release(), platform.version()),
     ]
 
@@ -87,6 +89,14 @@ def _lockdown() -> Finding:
     if mode == "confidentiality":
         return Finding("lockdown", False, "confidentiality forbids BPF to read; use integrity")
     return Finding("lockdown", True, mode)
+
+
+def _io_uring() -> Finding:
+    tracepoint = look_at_uring().tracepoint
+    detail = f"requests are seen, by the tracepoint {tracepoint}"
+    if tracepoint is None:
+        detail = "requests are not seen: boot kernel 6.0 or later, with CONFIG_IO_URING"
+    return Finding("io_uring", tracepoint is not None, detail, needed=False)
 
 
 def _try_for_real(powerless: bool) -> list[Finding]:  # noqa: FBT001

@@ -18,6 +18,7 @@ from uidtraced.kernel.libbpf import check, ffi, lib, raises_kernel_error, start_
 from uidtraced.kernel.many import ManyEntries
 from uidtraced.kernel.objects import CONTROL, TRACEPOINTS, Objects
 from uidtraced.kernel.ring import RingReader
+from uidtraced.kernel.uring import look_at_uring, uring_table
 from uidtraced.rules import Abi, Block, Flag, Kind, Mark, Nr, Outcome, RuleSet, Scope, Uid
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _TASK: Final = struct.Struct("=Q")
 _COUNTERS: Final = struct.Struct("=4Q")  # struct counters, in the order of Counters
 _ACCOUNT: Final = struct.Struct("=QQQ")  # struct account of bpf/event.h
 _EXE: Final = struct.Struct("=II")  # the head of struct exe of bpf/event.h
-_RESULT_PROGRAMS: Final = ("on_sys_exit", "on_thread_end", "on_exec")
+_RESULT_PROGRAMS: Final = ("on_sys_exit", "on_thread_end", "on_exec", "on_uring_complete")
 _NO_UID: Final = _KEY.pack(2**32 - 1)
 
 DEFAULT_RING_BYTES: Final = 8 * 2**20
@@ -59,12 +60,14 @@ class Tracer:
         ring_bytes: int = DEFAULT_RING_BYTES,
         shapes: Mapping[tuple[Abi, Nr], bytes] | None = None,
         store: FdStore | None = None,
+        uring: Mapping[tuple[Abi, int], tuple[Nr, Nr]] | None = None,
         calls_waited_for: int | None = None,
     ) -> None:
         """Take over what *store* kept, or load; *ring_bytes* is a power of two, a page or more.
 
         *shapes* says how the arguments of a call are read, a `Kind` for each register; what it
-        has not is read as registers alone. *calls_waited_for* is how many may be under way whose
+        has not is read as registers alone. *uring* says which calls each operation of io_uring
+        stands for, by ABI and number. *calls_waited_for* is how many may be under way whose
         results are waited for, if not what the program says.
 
         ValueError for a wrong size; UnsupportedError where the kernel lacks BTF or another need,
@@ -83,6 +86,8 @@ class Tracer:
         self._objects = Objects(self.store)
         self._inner = InnerMaps(self.store)
         self._in_classes: set[int] = set()
+        self._uring = look_at_uring()
+        self._uring_calls = uring or {}
         try:
             self.adopted = self._objects.take_over()
             """Whether a daemon before this one left what goes on now."""
@@ -111,11 +116,11 @@ class Tracer:
         """Load the programs; where others of another version run, let ours take their place."""
         objects = self._objects
         generation = self._control.generation + 1 if self.adopted else 1
-        objects.load(sizes, shapes, generation)
+        objects.load(sizes, shapes, uring_table(self._uring, self._uring_calls), generation)
         if not self.adopted:
             self._control_memory, self._control = self._map_control()
         for program in objects.old_programs & TRACEPOINTS.keys():
-            objects.attach(program)
+            self._attach(program)
         self._control.generation = generation  # from here on it is ours that act
         objects.end_old_programs()
 
@@ -182,12 +187,24 @@ class Tracer:
         """Start seeing system calls; nothing where it is attached."""
         self._objects.attach("on_sys_enter")
 
+    def _attach(self, program: str) -> None:
+        if program.startswith("on_uring") and not self.sees_io_uring:
+            return
+        point = self._uring.tracepoint if program == "on_uring_submit" else None
+        self._objects.attach(program, point)
+
+    @property
+    def sees_io_uring(self) -> bool:
+        """Whether the kernel shows what is done through io_uring, in a way that we know."""
+        return self._uring.tracepoint is not None
+
     def detach(self) -> None:
         """Stop seeing them: every task is off the slow entry path again.
 
         Calls under way whose results were waited for are sent without.
         """
         self._objects.detach("on_sys_enter")
+        self._objects.detach("on_uring_submit")
         self.want_results(wanted=False)
 
     @property
@@ -215,7 +232,7 @@ class Tracer:
         if wanted and "on_sys_exit" not in attached:
             for program in _RESULT_PROGRAMS:
                 try:
-                    self._objects.attach(program)
+                    self._attach(program)
                 except KernelError as error:
                     # tracepoint sched_prepare_exec came with Linux 6.10; without it some strings
                     # of execve stay unreadable
@@ -247,13 +264,23 @@ class Tracer:
             self._classes.delete_all([_KEY.pack(inner.id)])
 
     def want(self, calls: Iterable[tuple[Abi, Nr]]) -> None:
-        """Let exactly *calls* through to the rules; calls of other numbers end at once."""
+        """Let exactly *calls* through to the rules; calls of other numbers end at once.
+
+        Requests of io_uring are seen while some of them stand for one of *calls*.
+        """
         wanted = bytearray(lib.UIDTRACED_NR_MAX)
         for abi, nr in calls:
             wanted[nr] |= 1 << abi
+        uring = any(
+            wanted[nr] >> abi & 1 for (abi, _), both in self._uring_calls.items() for nr in both
+        )
+        if not uring:
+            self._objects.detach("on_uring_submit")
         for number, mask in enumerate(wanted):  # a byte at a time: each is whole at any moment
             if self._control.wanted[number] != mask:
                 self._control.wanted[number] = mask
+        if uring:
+            self._attach("on_uring_submit")
 
     def use_scopes(self, scopes: Iterable[tuple[Scope, bool]]) -> None:
         """Look up exactly *scopes*: uids one by one (False), or blocks (True)."""

@@ -24,8 +24,10 @@ class Intent:
     stale: frozenset[str]
 
 
-def understand(loaded: Loaded, directory: Directory) -> Intent:
+def understand(loaded: Loaded, directory: Directory, *, sees_io_uring: bool = False) -> Intent:
     """Return what *loaded* wants of the users that *directory* has now.
+
+    Where the kernel does not let us see what is done through io_uring, there is a warning of that.
 
     PolicyError where it wants more than there is room for.
     """
@@ -34,4 +36,5 @@ def understand(loaded: Loaded, directory: Directory) -> Intent:
         plan = make_plan(loaded.policy, identities)
     except TooMuchError as error:
         raise PolicyError([Problem(1, 1, str(error), loaded.source.path)]) from error
-    return Intent(plan, lint(loaded, identities, directory), identities.stale)
+    warnings = lint(loaded, identities, directory, sees_io_uring=sees_io_uring)
+    return Intent(plan, warnings, identities.stale)
