@@ -108,6 +108,7 @@ def test_the_decoder_reads_by_the_offsets_it_is_given() -> None:
     sizes |= {"exe": 8}
     sizes |= dict.fromkeys(("cpu", "uid", "euid", "loginuid", "pid", "tid", "ppid"), 4)
     sizes |= {"revision": 4, "data_at": 4, "data_bytes": 4, "nr": 2, "abi": 2, "outcome": 2}
+    sizes |= {"via": 2}
     sizes |= {"comm": 16}
     offsets, at = {}, 4
     for name, size in sizes.items():
