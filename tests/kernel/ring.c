@@ -1,6 +1,6 @@
 /*
  * Does work with files and sockets through io_uring alone, one request at a time, in the directory
- * where it runs. Arguments: the uid to take on, then any of sqpoll, links, quiet, fixed, guest;
+ * where it runs. Arguments: the uid to take on, then any of sqpoll, quiet, fixed, guest, twice;
  * says on standard output what each request was answered: "unlinkat 0".
  */
 #define _GNU_SOURCE

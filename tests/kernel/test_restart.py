@@ -227,6 +227,21 @@ def test_a_program_of_another_version_is_replaced_without_a_hole(pins) -> None:
     assert made <= len(seen) <= made + os.cpu_count()
 
 
+def test_requests_of_io_uring_are_seen_between_two_daemons(pins, public) -> None:
+    program = harness.compile_c(public, Path(__file__).with_name("ring.c").read_text())
+    public.chmod(0o777)
+    policy = HEAD + "  1000: [mkdirat, unlinkat]\n"
+    with Daemon(policy, "--pin-dir", str(pins)).ready() as first:
+        kill(first)
+    subprocess.run([program, "1000"], cwd=public, check=True, capture_output=True)
+    with Daemon(policy, "--pin-dir", str(pins)).ready() as second:
+        second.records.wait(lambda one: one.get("args", {}).get("flag") == "AT_REMOVEDIR")
+        assert second.stop() == 0
+    events = [one for one in second.records.all if one["event"] == "syscall"]
+    assert [one["syscall"] for one in events] == ["mkdirat", *["unlinkat"] * 4]
+    assert {one["via"] for one in events} == {"io_uring"}
+
+
 @pytest.mark.parametrize("place", ["tmpfs", "open"])
 def test_a_directory_that_will_not_do_is_told(pins, tmp_path, place) -> None:
     directory = pins if place == "open" else tmp_path / "pins"

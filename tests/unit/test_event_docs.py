@@ -24,5 +24,5 @@ def test_an_event_has_what_the_schema_requires_in_its_order():
     fields = [name for name in syscall["properties"] if name in found]
     assert list(found) == fields
     assert set(syscall["required"]) == set(found)
-    optional = {"truncated", "unreadable", "ret", "errno", "duration_ns", "repeated"}
+    optional = {"via", "truncated", "unreadable", "ret", "errno", "duration_ns", "repeated"}
     assert set(syscall["properties"]) - set(found) == optional
