@@ -38,8 +38,8 @@ enum nss_status _nss_down_getgrnam_r(const char *n, struct group *g, char *b, si
 """
 
 
-def ask(directory, services: str):
-    """Resolve in a mount namespace with files of its own, and a library path of its own."""
+def run(directory, services: str, *command: str):
+    """Run *command* with files of its own under /etc, and a library path of its own."""
     (directory / "passwd").write_text(PASSWD)
     (directory / "group").write_text(GROUP)
     (directory / "nsswitch").write_text(f"passwd: {services}\ngroup: {services}\n")
@@ -51,22 +51,17 @@ def ask(directory, services: str):
             ("nsswitch", "nsswitch.conf"),
         )
     )
-    done = subprocess.run(
-        [
-            "unshare",
-            "--mount",
-            "sh",
-            "-ec",
-            f'{mounts}\nexec "$@"',
-            "sh",
-            sys.executable,
-            "-c",
-            ASK,
-        ],
+    return subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", f'{mounts}\nexec "$@"', "sh", *command],
         capture_output=True,
         text=True,
         env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LD_LIBRARY_PATH": str(directory)},
     )
+
+
+def ask(directory, services: str):
+    """Resolve there."""
+    done = run(directory, services, sys.executable, "-P", "-c", ASK)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -95,3 +90,12 @@ def test_a_source_that_fails_is_not_taken_for_one_that_has_nobody(down) -> None:
     assert users == {"root": 0, "alice": 1500}  # the files know them
     assert groups == {}  # who else is in it nobody can tell
     assert stale == ["dev", "gone", "none"]
+
+
+def test_a_plan_that_nobody_can_know_is_no_plan(down, tmp_path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("version: 1\nusers:\n  alice: [kill]\n  gone: [kill]\n")
+    command = [sys.executable, "-P", "-m", "uidtraced.cli", "plan", str(path)]
+    done = run(down, "files down", *command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the name service does not answer for 1 names (gone); ask again" in done.stderr

@@ -215,3 +215,11 @@ def test_more_rules_than_can_be_thought_through_are_refused() -> None:
     users = {Uid(n): everything.model_copy(update={"limit": n + 1}) for n in range(1400)}
     with pytest.raises(TooMuchError, match=r"more than 400000 rules .*; let users share"):
         make_plan(Policy.model_construct(version=1, users=users), Identities())
+
+
+def test_ranges_that_make_more_blocks_than_there_is_room_for_are_refused() -> None:
+    rules = Entry.model_validate({"syscalls": ["x86_64:open"]})
+    ends = [(n * 4096 + 1, n * 4096 + 4094) for n in range(24_000)]  # 22 blocks each
+    odd = {UidRange(Uid(first), Uid(last)): rules for first, last in ends}
+    with pytest.raises(TooMuchError, match=r"make \d+ blocks, and 524288 have room; name fewer"):
+        make_plan(Policy.model_construct(version=1, users=odd), Identities())
