@@ -35,7 +35,7 @@ const struct rule *keep_rule __attribute__((unused));
 
 /*
  * An inner map: the calls to log for whoever points to it; user space freezes it. Sizes in place of
- * types, as user space makes them: from 5.15 (68134668c17f, timer_off) to 6.1 a map with BTF does
+ * types, as user space makes them: from 5.15 to 6.1 (bpf_map_meta_equal) a map with BTF does
  * not equal one without, and so would not go into the outer map.
  */
 struct rule_set {
