@@ -224,22 +224,23 @@ struct event {
 	__u64 args[UIDTRACED_ARGS];
 	__u64 ret;
 	__u64 duration_ns;
+	__u32 cpu;
+	__u32 revision;
+	__u32 data_at; /* user space's: where in the batch its parts are */
+	__u32 data_bytes;
+	__u16 nr;
+	__u16 abi;
+	__u16 via;
+	__u16 outcome;
+	/* who made the call: from here to the end, user space reads all at once */
 	__u64 cgroup; /* id in the unified hierarchy */
 	__u64 exe;    /* key of the map of executables; 0: none */
-	__u32 cpu;
 	__u32 uid;
 	__u32 euid;
 	__u32 loginuid; /* 2^32 - 1: unset */
 	__u32 pid;	/* thread group, in the daemon's pid namespace where it is in it */
 	__u32 tid;
 	__u32 ppid;
-	__u32 revision;
-	__u32 data_at; /* user space's: where in the batch its parts are */
-	__u32 data_bytes;
-	__u16 nr;
-	__u16 abi;
-	__u16 outcome;
-	__u16 via;
 	__u8 comm[UIDTRACED_COMM_LEN];
 };
 

@@ -26,8 +26,15 @@ EVENT = SyscallEvent(
     abi="x86_64",
     nr=80,
     syscall="chdir",
+    via=msgspec.UNSET,
     args={"filename": "/tmp"},
+    truncated=msgspec.UNSET,
+    unreadable=msgspec.UNSET,
+    ret=msgspec.UNSET,
+    errno=msgspec.UNSET,
+    duration_ns=msgspec.UNSET,
     revision=7,
+    repeated=msgspec.UNSET,
 )
 
 

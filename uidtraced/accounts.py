@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from uidtraced.events.records import Record, SyscallEvent
 from uidtraced.rules import Uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from uidtraced.events.records import SyscallEvent
     from uidtraced.kernel.tracer import Counters
 
 _NOTHING = (0, 0, 0)
+_UID: Final = operator.attrgetter("uid")
 NO_UID = Uid(2**32 - 1)
 """In the kernel's counters: all for whom there was no room."""
 
@@ -76,13 +78,13 @@ class Accounts:
         self._name = name
         self._rows = books.accounts()
 
-    def wrote(self, records: Iterable[Record]) -> None:
-        """Note that the output took the batch *records*, which is about to leave the ring.
+    def wrote(self, batch: Iterable[SyscallEvent]) -> None:
+        """Note that the output took *batch*, which is about to leave the ring.
 
         What a daemon before this one noted, and died before the batch left, is not noted again.
         """
         position, repeated = self._books.ring.copied_to, self._books.ring.repeated
-        by_uid = Counter(one.uid for one in records if isinstance(one, SyscallEvent))
+        by_uid = Counter(map(_UID, batch))
         changed = {}
         for uid, number in by_uid.items():
             written, noted_at, told = self._rows.get(Uid(uid), _NOTHING)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from uidtraced.events.records import Record
+    from uidtraced.events.records import Record, SyscallEvent
     from uidtraced.events.sinks import Sink
 
 _RETRY_SECONDS: Final = 0.1
@@ -36,10 +36,10 @@ class Ring(Protocol):
 
 
 class Decode(Protocol):
-    """Turns a batch into records; `events.decode.Decoder.decode` is one."""
+    """Turns a batch into events; `events.decode.Decoder.decode` is one."""
 
-    def __call__(self, batch: memoryview, data: memoryview) -> Sequence[Record]:
-        """Return the records of *batch*, whose events refer to *data*, in their order."""
+    def __call__(self, batch: memoryview, data: memoryview) -> Sequence[SyscallEvent]:
+        """Return the events of *batch*, whose events refer to *data*, in their order."""
 
 
 class Pump:
@@ -53,7 +53,7 @@ class Pump:
         ring: Ring,
         decode: Decode,
         sink: Sink,
-        wrote: Callable[[Sequence[Record]], None],
+        wrote: Callable[[Sequence[SyscallEvent]], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -64,7 +64,7 @@ class Pump:
         self._failed = failed
         self._own: deque[Record] = deque()
         self._busy = False
-        self._batch: Sequence[Record] = ()
+        self._batch: Sequence[SyscallEvent] = ()
         self._writer: int | None = None
         self.alive = False
         """Whether events flow, or wait for nothing but the sink."""

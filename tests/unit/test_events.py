@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fakes import EVENT
 from uidtraced.events.clock import WallClock
-from uidtraced.events.decode import Decoder, Naming, event_struct, printable_comm
+from uidtraced.events.decode import Decoder, Naming, event_structs, printable_comm
 from uidtraced.events.records import LossRecord, PolicyRecord
 from uidtraced.events.render import journal_entry, json_lines, message, text_lines
 from uidtraced.events.sinks import JournalSink, SinkClosedError, StreamSink
@@ -104,11 +104,11 @@ def test_a_comm_ends_at_its_nul_and_keeps_what_is_not_utf8_visible() -> None:
 
 
 def test_the_decoder_reads_by_the_offsets_it_is_given() -> None:
-    sizes = {"boot_ns": 8, "seq": 8, "args": 48, "ret": 8, "duration_ns": 8, "cgroup": 8}
-    sizes |= {"exe": 8}
-    sizes |= dict.fromkeys(("cpu", "uid", "euid", "loginuid", "pid", "tid", "ppid"), 4)
-    sizes |= {"revision": 4, "data_at": 4, "data_bytes": 4, "nr": 2, "abi": 2, "outcome": 2}
-    sizes |= {"via": 2}
+    sizes = {"boot_ns": 8, "seq": 8, "args": 48, "ret": 8, "duration_ns": 8}
+    sizes |= dict.fromkeys(("cpu", "revision", "data_at", "data_bytes"), 4)
+    sizes |= dict.fromkeys(("nr", "abi", "via", "outcome"), 2)
+    sizes |= {"cgroup": 8, "exe": 8}
+    sizes |= dict.fromkeys(("uid", "euid", "loginuid", "pid", "tid", "ppid"), 4)
     sizes |= {"comm": 16}
     offsets, at = {}, 4
     for name, size in sizes.items():
@@ -131,7 +131,7 @@ def test_the_decoder_reads_by_the_offsets_it_is_given() -> None:
 
 def test_an_event_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="struct event has the members boot_ns"):
-        event_struct({"boot_ns": 0}, 8)
+        event_structs({"boot_ns": 0}, 8)
 
 
 def test_times_are_rfc3339_with_nanoseconds() -> None:

@@ -6,7 +6,7 @@ import functools
 import importlib.resources
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
@@ -73,6 +73,8 @@ def _directory(raw: int) -> Number:
 
 
 _INT: Final = _signed(32)
+_KEEP: Final = 256
+"""Of so many numbers of an argument the words are remembered: programs use few."""
 
 
 def _id(raw: int) -> int:
@@ -85,11 +87,11 @@ def _converter(call: str, name: str, kind: str, word: int) -> _Convert:
     words = WORDS.get((call, name))
     if words is not None:
         unsigned = _unsigned(word if kind in _UNSIGNED_WORD | _SIGNED_WORD else 32)
-        return lambda raw: words(unsigned(raw))
+        return functools.lru_cache(_KEEP)(lambda raw: words(unsigned(raw)))
     if kind.endswith("*") or kind.startswith(_POINTERS):
         return _pointer(word)
     if _DIRECTORY_FD.fullmatch(name):
-        return _directory
+        return functools.lru_cache(_KEEP)(_directory)
     if _FD.fullmatch(name):
         return _INT
     return _number(kind, word)
@@ -179,12 +181,23 @@ def _plan(abi: Abi, call: str) -> tuple[tuple[str, int, int, _Convert], ...]:
     )
 
 
+@functools.cache
+def args_reader(abi: Abi, call: str) -> Callable[[Sequence[int]], dict[str, Any]]:
+    """Return what reads the arguments of *call* from its registers, as `render_args` does."""
+    plan = _plan(abi, call)
+    if any(second >= 0 for _, _, second, _ in plan):
+        return lambda raw: {
+            name: convert(raw[first] if second < 0 else raw[first] | raw[second] << 32)
+            for name, first, second, convert in plan
+        }
+    narrow = tuple((name, first, convert) for name, first, _, convert in plan)
+    return lambda raw: {name: convert(raw[first]) for name, first, convert in narrow}
+
+
 def render_args(abi: Abi, call: str, raw: Sequence[int]) -> dict[str, Number]:
     """Return the arguments of *call* by name, from the registers *raw* (unsigned, 64 bits).
 
     Integers have the width and sign of their C type; pointers, flags and the like are words.
     """
-    return {
-        name: convert(raw[first] if second < 0 else raw[first] | raw[second] << 32)
-        for name, first, second, convert in _plan(abi, call)
-    }
+    found: dict[str, Number] = args_reader(abi, call)(raw)
+    return found

@@ -15,18 +15,19 @@ class WallClock:
     """
 
     def __init__(self) -> None:
-        self._offset_ns = 0
-        self._second = -1
+        self.offset_ns = 0
+        """What is to be added to a time of CLOCK_BOOTTIME."""
+        self._second_ns = -_SECOND_NS
         self._prefix = ""
         self.refresh()
 
     def refresh(self) -> None:
         """Read both clocks again."""
-        self._offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self.offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def format_boot_ns(self, boot_ns: int) -> str:
         """Return *boot_ns* (CLOCK_BOOTTIME) as a time such as 2026-01-02T03:04:05.123456789Z."""
-        return self.format_ns(boot_ns + self._offset_ns)
+        return self.format_ns(boot_ns + self.offset_ns)
 
     def now(self) -> str:
         """Return the time now."""
@@ -34,8 +35,9 @@ class WallClock:
 
     def format_ns(self, unix_ns: int) -> str:
         """Return *unix_ns*, nanoseconds since 1970, likewise."""
-        second, ns = divmod(unix_ns, _SECOND_NS)
-        if second != self._second:  # most events of a batch share their second
-            self._second = second
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._prefix}.{ns:09d}Z"
+        ns = unix_ns - self._second_ns
+        if not 0 <= ns < _SECOND_NS:  # most events of a batch share their second
+            second, ns = divmod(unix_ns, _SECOND_NS)
+            self._second_ns = unix_ns - ns
+            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return f"{self._prefix}{ns:09d}Z"

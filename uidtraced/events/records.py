@@ -13,7 +13,7 @@ Argument: TypeAlias = int | str | list[str | int] | dict[str, int | str] | None
 """A number, words, a string, a vector of strings, or a socket address."""
 
 
-class SyscallEvent(msgspec.Struct, frozen=True, kw_only=True):
+class SyscallEvent(msgspec.Struct, frozen=True, gc=False):
     """One system call of a traced user; fields in the order in which they are written."""
 
     ts: str
@@ -61,7 +61,7 @@ class SyscallEvent(msgspec.Struct, frozen=True, kw_only=True):
     """The number in the ABI's own table, without the x32 bit."""
     syscall: str
     """The name in that table."""
-    via: Literal["io_uring"] | msgspec.UnsetType = msgspec.UNSET
+    via: Literal["io_uring"] | msgspec.UnsetType
     """Where no call was made, but a request of io_uring that does what `syscall` does.
 
     It has the ring's ABI, the credentials by which it acts and the thread that handed it to the
@@ -79,32 +79,32 @@ class SyscallEvent(msgspec.Struct, frozen=True, kw_only=True):
     Unix name after ``@``. What the kernel gives back (accept, getsockname, getpeername, recvfrom)
     is decoded with `at: exit` alone, and is an address otherwise.
     """
-    truncated: list[str] | msgspec.UnsetType = msgspec.UNSET
+    truncated: list[str] | msgspec.UnsetType
     """The arguments of which there is more than is shown; left out where there are none."""
-    unreadable: list[str] | msgspec.UnsetType = msgspec.UNSET
+    unreadable: list[str] | msgspec.UnsetType
     """The arguments whose memory could not be read, shown as addresses; left out likewise.
 
     A bad pointer is; and, unless `at: exit` gave it a second chance, a string that was not in
     memory yet.
     """
-    ret: int | msgspec.UnsetType | None = msgspec.UNSET
+    ret: int | msgspec.UnsetType | None
     """With `at: exit`, what the kernel returned: for an error the negative of its number.
 
     Null for a call that never returned (exit, a thread killed inside a call), or whose return
     nobody waited for: tracing ended before, or 65,536 calls were waited for already, or it is a
     request of io_uring that completes in silence or many times.
     """
-    errno: str | msgspec.UnsetType | None = msgspec.UNSET
+    errno: str | msgspec.UnsetType | None
     """With `at: exit`, the name of the error, null without one.
 
     ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND and ERESTART_RESTARTBLOCK say that a signal came:
     the program gets EINTR, or the call is made again, which is a call of its own.
     """
-    duration_ns: int | msgspec.UnsetType = msgspec.UNSET
+    duration_ns: int | msgspec.UnsetType
     """With `at: exit`, from the call's entry to its return, or to when the event was sent."""
     revision: int
     """The policy revision at which the rule set that matched came into force."""
-    repeated: bool | msgspec.UnsetType = msgspec.UNSET
+    repeated: bool | msgspec.UnsetType
     """True where a daemon that was killed may have written the event already; else left out."""
 
 

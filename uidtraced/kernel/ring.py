@@ -68,9 +68,12 @@ class RingReader:
         events = lib.ring_copy(
             self._ring, self._events, self._room, self._data, _DATA_BYTES, limit, self._position
         )
-        if events:
-            self._writing(self._position[0])
-        return self._view[: events * EVENT_SIZE], self._data_view
+        if not events:
+            return self._view[:0], self._data_view[:0]
+        self._writing(self._position[0])
+        last = self._events[events - 1]
+        used = last.data_at + last.data_bytes
+        return self._view[: events * EVENT_SIZE], self._data_view[:used]
 
     def release(self) -> None:
         """Give the room of all that was copied back to the kernel."""
