@@ -62,7 +62,7 @@ def _pointer(bits: int) -> _Convert:
 
     def convert(raw: int) -> str:
         address = raw & mask
-        return f"{address:#x}" if address else "NULL"
+        return hex(address) if address else "NULL"
 
     return convert
 
@@ -191,7 +191,14 @@ def args_reader(abi: Abi, call: str) -> Callable[[Sequence[int]], dict[str, Any]
             for name, first, second, convert in plan
         }
     narrow = tuple((name, first, convert) for name, first, _, convert in plan)
-    return lambda raw: {name: convert(raw[first]) for name, first, convert in narrow}
+
+    def read(raw: Sequence[int]) -> dict[str, Any]:
+        args: dict[str, Any] = {}
+        for name, first, convert in narrow:  # a comprehension is a function more to make and call
+            args[name] = convert(raw[first])
+        return args
+
+    return read
 
 
 def render_args(abi: Abi, call: str, raw: Sequence[int]) -> dict[str, Number]:

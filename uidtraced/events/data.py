@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from uidtraced.events.records import Argument
 
 _PART: Final = struct.Struct("=HBB")  # struct part of bpf/event.h: length, register, marks
+_PART_BYTES: Final = _PART.size
+_read_part: Final = _PART.unpack_from
 _POINTER: Final = struct.Struct("=Q")
 
 # by names of our own: to look up an enum's takes 0.1 us, its operators half a microsecond
@@ -37,8 +39,8 @@ def read_parts(data: bytes, at: int, end: int) -> Parts:
     """Return the parts in *data* from *at* to *end*."""
     parts: Parts = {}
     while at < end:
-        length, register, marks = _PART.unpack_from(data, at)
-        begin = at + _PART.size
+        length, register, marks = _read_part(data, at)
+        begin = at + _PART_BYTES
         at = begin + length
         if marks & _AGAIN:
             parts[register] = []

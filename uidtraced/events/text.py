@@ -21,9 +21,10 @@ _OCTAL_DIGITS: Final = frozenset(b"01234567")
 
 def text(raw: bytes) -> str:
     """Return *raw* as a string that a JSON document can hold."""
-    if b"\\x" in raw:
-        raw = _LIKE_ESCAPED.sub(rb"\\x5c", raw)
-    return raw.decode("utf-8", "backslashreplace")
+    shown = raw.decode("utf-8", "backslashreplace")
+    if "\\x" in shown:
+        return _LIKE_ESCAPED.sub(rb"\\x5c", raw).decode("utf-8", "backslashreplace")
+    return shown
 
 
 def bytes_of(shown: str) -> bytes:
