@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import gc
 import os
 import platform
 import resource
@@ -187,6 +188,7 @@ class _Service:
             self._start(_feed_watchdog(lambda: self._pump.alive and self._reloader.alive))
             settle(self._tracer.store)
             systemd.ready(_status(self._keeper))
+            gc.freeze()  # what stays need not be looked at again and again while events come
             log.info("tracing", revision=self._keeper.revision)
             await self._ended
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
-_SECOND_NS: Final = 1_000_000_000
+SECOND_NS: Final = 1_000_000_000
 
 
 class WallClock:
@@ -15,19 +15,20 @@ class WallClock:
     """
 
     def __init__(self) -> None:
-        self.offset_ns = 0
-        """What is to be added to a time of CLOCK_BOOTTIME."""
-        self._second_ns = -_SECOND_NS
-        self._prefix = ""
+        self._offset_ns = 0
         self.refresh()
 
     def refresh(self) -> None:
         """Read both clocks again."""
-        self.offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+    def split(self, boot_ns: int) -> tuple[str, int]:
+        """Return the second of *boot_ns* (CLOCK_BOOTTIME) as `format_ns` begins, and the rest."""
+        return _split(boot_ns + self._offset_ns)
 
     def format_boot_ns(self, boot_ns: int) -> str:
         """Return *boot_ns* (CLOCK_BOOTTIME) as a time such as 2026-01-02T03:04:05.123456789Z."""
-        return self.format_ns(boot_ns + self.offset_ns)
+        return self.format_ns(boot_ns + self._offset_ns)
 
     def now(self) -> str:
         """Return the time now."""
@@ -35,9 +36,10 @@ class WallClock:
 
     def format_ns(self, unix_ns: int) -> str:
         """Return *unix_ns*, nanoseconds since 1970, likewise."""
-        ns = unix_ns - self._second_ns
-        if not 0 <= ns < _SECOND_NS:  # most events of a batch share their second
-            second, ns = divmod(unix_ns, _SECOND_NS)
-            self._second_ns = unix_ns - ns
-            self._prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        return f"{self._prefix}{ns:09d}Z"
+        second, ns = _split(unix_ns)
+        return f"{second}{ns:09d}Z"
+
+
+def _split(unix_ns: int) -> tuple[str, int]:
+    second, ns = divmod(unix_ns, SECOND_NS)
+    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second)), ns

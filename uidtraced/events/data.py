@@ -51,6 +51,16 @@ def read_parts(data: bytes, at: int, end: int) -> Parts:
     return parts
 
 
+def only_string(data: bytes, at: int, end: int) -> str | None:
+    """Return the string in *data* from *at* to *end* where it is whole and all there; else None."""
+    if at < end:
+        length, _, marks = _read_part(data, at)
+        at += _PART_BYTES
+        if not marks and at + length == end:
+            return text(data[at:end])
+    return None
+
+
 def show_data(
     args: dict[str, Argument],
     shape: Sequence[tuple[str, int, Kind]],
@@ -68,9 +78,6 @@ def show_data(
             args[name] = None
             continue
         found = parts.get(register, ())
-        if kind is _STRING and found and not found[0][0]:  # as most are
-            args[name] = text(found[0][1])
-            continue
         marks = 0
         for one, _ in found:
             marks |= one

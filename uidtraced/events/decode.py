@@ -11,8 +11,8 @@ from typing import Final, Literal, TypeAlias
 from msgspec import UNSET, UnsetType
 
 from uidtraced.events.arguments import args_reader
-from uidtraced.events.clock import WallClock
-from uidtraced.events.data import Names, read_parts, show_data
+from uidtraced.events.clock import SECOND_NS, WallClock
+from uidtraced.events.data import Names, only_string, read_parts, show_data
 from uidtraced.events.records import Argument, SyscallEvent
 from uidtraced.events.results import result
 from uidtraced.events.shapes import shaped
@@ -94,9 +94,10 @@ class Naming:
 
 
 _ReadArgs: TypeAlias = Callable[[Sequence[int]], dict[str, Argument]]
-_Call: TypeAlias = tuple[
-    Abi, str, str, Literal["io_uring"] | UnsetType, _ReadArgs, Sequence[tuple[str, int, Kind]]
-]
+_Via: TypeAlias = Literal["io_uring"] | UnsetType
+_Shape: TypeAlias = Sequence[tuple[str, int, Kind]]
+_Call: TypeAlias = tuple[Abi, str, str, _Via, _ReadArgs, _Shape, str | None]
+"""ABI and its label, the call's name, `via`, its arguments, and which one is all its data."""
 _Caller: TypeAlias = tuple[
     int, str | None, int, int | None, int, int, str, str | None, int, str | None
 ]
@@ -116,7 +117,10 @@ class _Calls(dict[tuple[int, int, int], _Call]):
         if via:
             read = functools.partial(request_args, name, via=via)
         shape = shaped(LAYOUT if via else abi, name)
-        found = self[key] = (abi, abi.label, name, "io_uring" if via else UNSET, read, shape)
+        strings = [arg for arg, _, kind in shape if kind is Kind.STRING]
+        string = strings[0] if len(shape) == len(strings) == 1 else None
+        how: _Via = "io_uring" if via else UNSET
+        found = self[key] = (abi, abi.label, name, how, read, shape, string)
         return found
 
 
@@ -156,7 +160,7 @@ class Decoder:
     def decode(self, batch: memoryview, data: memoryview) -> list[SyscallEvent]:
         """Return the events of *batch*, whose parts are in *data*, in their order."""
         self._clock.refresh()
-        when, offset_ns = self._clock.format_ns, self._clock.offset_ns
+        prefix, second_ns = "", -SECOND_NS
         calls, callers = self._calls, _Callers(self._caller, self._naming)
         said = bytes(data)
         events = []
@@ -164,15 +168,22 @@ class Decoder:
             boot_ns, seq, a, b, c, d, e, f, ret, duration_ns,
             cpu, revision, data_at, data_bytes, nr, abi, via, outcome, who,
         ) in self._event.iter_unpack(batch):  # fmt: skip
-            known, label, name, how, read, shape = calls[nr, abi, via]
+            known, label, name, how, read, shape, string = calls[nr, abi, via]
             uid, user, euid, loginuid, pid, tid, comm, exe, ppid, cgroup = callers[who]
             raw = (a, b, c, d, e, f)
+            ns = boot_ns - second_ns
+            if not 0 <= ns < SECOND_NS:  # most events of a batch share their second
+                prefix, ns = self._clock.split(boot_ns)
+                second_ns = boot_ns - ns
             args = read(raw)
             cut: Names = UNSET
             address: Names = UNSET
             if shape:
-                parts = read_parts(said, data_at, data_at + data_bytes)
-                cut, address = show_data(args, shape, parts, raw)
+                end = data_at + data_bytes
+                if string and (whole := only_string(said, data_at, end)) is not None:
+                    args[string] = whole
+                else:
+                    cut, address = show_data(args, shape, read_parts(said, data_at, end), raw)
             returned, error, duration = _NO_RESULT
             if outcome:
                 returned, error, duration = None, None, duration_ns
@@ -180,7 +191,7 @@ class Decoder:
                     returned, error = result(known, name, ret)
             # by position: by name it takes four times as long
             events.append(SyscallEvent(
-                when(boot_ns + offset_ns), "syscall", seq, cpu,
+                f"{prefix}{ns:09d}Z", "syscall", seq, cpu,
                 uid, user, euid, loginuid, pid, tid, comm, exe, ppid, cgroup,
                 label, nr, name, how, args, cut, address,
                 returned, error, duration, revision, UNSET,
