@@ -10,7 +10,7 @@ from uidtraced.events.arguments import is_address, is_mode
 from uidtraced.events.results import show_result
 from uidtraced.events.shapes import shaped
 from uidtraced.events.sockaddr import show_sockaddr
-from uidtraced.events.text import bytes_of, quote
+from uidtraced.events.text import quote_text
 from uidtraced.rules import Abi, Kind
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ def _show(
         case dict():
             return show_sockaddr(value)
         case list():
-            shown = [one if isinstance(one, int) else quote(bytes_of(one)) for one in value]
+            shown = [one if isinstance(one, int) else quote_text(one) for one in value]
             if more:
                 shown.append(more)
             return f"[{', '.join(f'{one:#x}' if isinstance(one, int) else one for one in shown)}]"
         case str() if kind is Kind.STRING and name not in address:
-            return quote(bytes_of(value)) + more
+            return quote_text(value) + more
         case _:
             return str(value)
 

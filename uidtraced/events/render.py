@@ -6,10 +6,13 @@ start a field or move a terminal's cursor.
 
 from __future__ import annotations
 
+import functools
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import UNSET
+from msgspec.structs import astuple
 
 from uidtraced.events.line import strace_line
 from uidtraced.events.records import GapRecord, LossRecord, PolicyRecord, Record, SyscallEvent
@@ -18,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _LENGTH: Final = struct.Struct("<Q")
-_INFO: Final = b"PRIORITY=6\nSYSLOG_IDENTIFIER=uidtraced\n"
-_WARNING: Final = b"PRIORITY=4\nSYSLOG_IDENTIFIER=uidtraced\n"
+_INFO: Final = ("PRIORITY=6", "SYSLOG_IDENTIFIER=uidtraced")
+_WARNING: Final = ("PRIORITY=4", "SYSLOG_IDENTIFIER=uidtraced")
+_NESTED: Final = (dict, list)
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -83,29 +87,28 @@ def journal_entry(record: Record) -> bytes:
     A field that is null is left out. `args` is there as JSON.
     """
     lost = isinstance(record, LossRecord) or (isinstance(record, GapRecord) and record.lost > 0)
-    parts = [_WARNING if lost else _INFO, _field("MESSAGE", message(record))]
-    for name, field in _fields(type(record)):
-        value = getattr(record, name)
-        if isinstance(value, dict | list):
-            value = _encoder.encode(value).decode()
-        if value is not None and value is not msgspec.UNSET:
-            parts.append(_field(field, str(value)))
-    return b"".join(parts)
+    fields = [*(_WARNING if lost else _INFO), f"MESSAGE={message(record)}"]
+    for name, value in zip(_names(type(record)), astuple(record), strict=True):
+        if value is None or value is UNSET:
+            continue
+        said = _encoder.encode(value).decode() if isinstance(value, _NESTED) else value
+        fields.append(f"{name}{said}")
+    fields.append("")
+    entry = "\n".join(fields)
+    if entry.count("\n") == len(fields) - 1:
+        return entry.encode()
+    return b"".join(map(_field, fields[:-1]))
 
 
-def _field(name: str, value: str) -> bytes:
+def _field(said: str) -> bytes:
+    name, _, value = said.partition("=")
     if "\n" not in value:
-        return f"{name}={value}\n".encode()
+        return f"{said}\n".encode()
     raw = value.encode()  # the binary form, with its length: a newline cannot start a field
     return b"%s\n%s%s\n" % (name.encode(), _LENGTH.pack(len(raw)), raw)
 
 
-_FIELDS: dict[type[Record], Sequence[tuple[str, str]]] = {}
-
-
-def _fields(kind: type[Record]) -> Sequence[tuple[str, str]]:
-    found = _FIELDS.get(kind)
-    if found is None:
-        names: Any = kind.__struct_fields__
-        found = _FIELDS[kind] = [(name, f"UIDTRACE_{name.upper()}") for name in names]
-    return found
+@functools.cache
+def _names(kind: type[Record]) -> Sequence[str]:
+    """Return how the journal calls the fields of *kind*, with the sign behind."""
+    return [f"UIDTRACE_{name.upper()}=" for name in kind.__struct_fields__]

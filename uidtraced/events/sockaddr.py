@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from uidtraced.events.flags import FAMILY
-from uidtraced.events.text import bytes_of, quote, text
+from uidtraced.events.text import quote_text, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,8 +79,8 @@ def _member(name: str, value: int | str) -> str:
         case "nl_groups":
             return f"{name}={value:#08x}" if value else f"{name}=00000000"
         case "sun_path" if str(value).startswith("@"):
-            return f"sun_path=@{quote(bytes_of(str(value)[1:]))}"
+            return f"sun_path=@{quote_text(str(value)[1:])}"
         case "sun_path" | "sa_data":
-            return f"{name}={quote(bytes_of(str(value)))}"
+            return f"{name}={quote_text(str(value))}"
         case _:
             return f"{name}={value}"

@@ -32,6 +32,13 @@ def bytes_of(shown: str) -> bytes:
     return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), shown.encode())
 
 
+def quote_text(shown: str) -> str:
+    """Return the string that `text` shows as *shown* in quotes, as `quote` does."""
+    if shown.isascii() and shown.isprintable() and '"' not in shown and "\\" not in shown:
+        return f'"{shown}"'
+    return quote(bytes_of(shown))
+
+
 def quote(raw: bytes) -> str:
     """Return *raw* in quotes as strace prints it.
 
