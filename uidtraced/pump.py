@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from uidtraced.events.records import Record, SyscallEvent
     from uidtraced.events.sinks import Sink
-
-_RETRY_SECONDS: Final = 0.1
 
 
 class Ring(Protocol):
@@ -123,7 +121,7 @@ class Pump:
         self._forget_writer()  # a sink that connected again may have the same number anew
         self._writer = self._sink.writable_fd()
         if self._writer is None:
-            self._loop.call_later(_RETRY_SECONDS, self._on_writable)
+            self._loop.call_later(self._sink.retry_seconds, self._on_writable)
         else:
             self._loop.add_writer(self._writer, self._on_writable)
 

@@ -66,6 +66,8 @@ class PipeRing:
 class Slow:
     """A sink that takes so many records and then waits for `room`."""
 
+    retry_seconds = 0.01
+
     def __init__(self, room: int) -> None:
         self.room = room
         self.waiting: deque[str] = deque()
