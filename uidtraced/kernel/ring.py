@@ -33,7 +33,7 @@ class RingReader:
         size: int,
         writing: Callable[[int], None] = lambda _: None,
         written_to: int = 0,
-        batch_events: int = 2048,
+        batch_events: int = 256,
     ) -> None:
         self.size = size
         """Its bytes."""
