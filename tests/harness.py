@@ -209,16 +209,30 @@ BpfObject: TypeAlias = tuple[str, int, str]
 
 
 def bpf_objects() -> set[BpfObject]:
-    """Return all programs and maps of the kernel that are ours by name."""
+    """Return all programs and maps of the kernel that are ours by name.
+
+    Not those of a daemon that runs on this machine beside the tests.
+    """
     found = set()
     for kind in ("prog", "map"):
         said = subprocess.run(
             ["bpftool", "--json", kind, "show"], check=True, capture_output=True, text=True
         )
         for one in json.loads(said.stdout):
-            if one.get("name") in OURS:
+            others = any(not _is_of_this_test(by["pid"]) for by in one.get("pids", ()))
+            if one.get("name") in OURS and not others:
                 found.add((kind, one["id"], one["name"]))
     return found
+
+
+def _is_of_this_test(pid: int) -> bool:
+    """Whether *pid* is this process or comes from it; so is one that has ended."""
+    while pid not in (0, 1, os.getpid()):
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            return True
+    return pid == os.getpid()
 
 
 def left_behind(

@@ -1,0 +1,1 @@
+"""Long runs of the real daemon under load and mishaps, counted to the last event."""
