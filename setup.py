@@ -10,7 +10,10 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
-BPF_SOURCES = ("uidtraced.bpf.c", "abi.h", "data.h", "event.h", "exe.h", "uring.h", "vmlinux.h")
+BPF_SOURCES = (
+    *("uidtraced.bpf.c", "abi.h", "data.h", "event.h", "exe.h"),
+    *("task.h", "uring.h", "vmlinux.h"),
+)
 TARGET_ARCH = {"x86_64": "x86", "aarch64": "arm64"}
 
 

@@ -5,6 +5,7 @@
 
 #include "vmlinux.h"
 #include "event.h"
+#include "task.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
@@ -23,31 +24,28 @@ static __always_inline __u64 nr_of(__u64 id)
 /* TS_COMPAT and not the code segment: 64-bit code may well use int 0x80 */
 static __always_inline __u32 abi_of(struct task_struct *task, __u64 id)
 {
-	if (BPF_CORE_READ(task, thread_info.status) & TS_COMPAT)
+	if (LOAD(task, thread_info.status) & TS_COMPAT)
 		return id & X32_BIT ? NO_ABI : UIDTRACED_I386;
 	return id & X32_BIT ? UIDTRACED_X32 : UIDTRACED_X86_64;
 }
 
 static __always_inline void read_args(const struct pt_regs *regs, __u32 abi, __u64 *args)
 {
-	struct pt_regs r = {};
-
-	bpf_probe_read_kernel(&r, sizeof(r), regs);
 	if (abi == UIDTRACED_I386) {
-		args[0] = (__u32)r.bx;
-		args[1] = (__u32)r.cx;
-		args[2] = (__u32)r.dx;
-		args[3] = (__u32)r.si;
-		args[4] = (__u32)r.di;
-		args[5] = (__u32)r.bp;
+		args[0] = (__u32)regs->bx;
+		args[1] = (__u32)regs->cx;
+		args[2] = (__u32)regs->dx;
+		args[3] = (__u32)regs->si;
+		args[4] = (__u32)regs->di;
+		args[5] = (__u32)regs->bp;
 		return;
 	}
-	args[0] = r.di;
-	args[1] = r.si;
-	args[2] = r.dx;
-	args[3] = r.r10;
-	args[4] = r.r8;
-	args[5] = r.r9;
+	args[0] = regs->di;
+	args[1] = regs->si;
+	args[2] = regs->dx;
+	args[3] = regs->r10;
+	args[4] = regs->r8;
+	args[5] = regs->r9;
 }
 
 #elif defined(__TARGET_ARCH_arm64)
@@ -61,22 +59,19 @@ static __always_inline __u64 nr_of(__u64 id)
 
 static __always_inline __u32 abi_of(struct task_struct *task, __u64 id)
 {
-	return BPF_CORE_READ(task, thread_info.flags) >> TIF_32BIT & 1 ? UIDTRACED_ARM
-								       : UIDTRACED_ARM64;
+	return LOAD(task, thread_info.flags) >> TIF_32BIT & 1 ? UIDTRACED_ARM : UIDTRACED_ARM64;
 }
 
 static __always_inline void read_args(const struct pt_regs *regs, __u32 abi, __u64 *args)
 {
-	struct pt_regs r = {};
 	__u64 mask = abi == UIDTRACED_ARM ? 0xffffffff : ~0ULL;
 
-	bpf_probe_read_kernel(&r, sizeof(r), regs);
-	args[0] = r.orig_x0 & mask;
-	args[1] = r.regs[1] & mask;
-	args[2] = r.regs[2] & mask;
-	args[3] = r.regs[3] & mask;
-	args[4] = r.regs[4] & mask;
-	args[5] = r.regs[5] & mask;
+	args[0] = regs->orig_x0 & mask;
+	args[1] = regs->regs[1] & mask;
+	args[2] = regs->regs[2] & mask;
+	args[3] = regs->regs[3] & mask;
+	args[4] = regs->regs[4] & mask;
+	args[5] = regs->regs[5] & mask;
 }
 
 #endif

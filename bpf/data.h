@@ -42,6 +42,12 @@ struct workspace {
 	volatile __u64 strings;
 	volatile __u32 strings_reg;
 	volatile __u32 mask;
+	/* where the executable is, see exe.h */
+	volatile struct place {
+		__u64 mnt;
+		__u64 dentry;
+		__u64 parent;
+	} place;
 };
 
 struct {

@@ -6,11 +6,13 @@
 #include "vmlinux.h"
 #include "event.h"
 #include "data.h"
+#include "task.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include <stdbool.h>
 
 #define MAX_EXES 4096
+#define RECENT_EXES 256
 #define MAX_STEPS 40 /* names and mounts on the way up */
 #define EXE_NAME_MAX 256
 
@@ -73,33 +75,48 @@ static __always_inline __u64 mixed(__u64 sum, __u64 more)
 }
 
 /*
+ * Numbers that are in exes, each where its low bits say: most look-ups end here. It is so small
+ * that it forgets a number long before exes does.
+ */
+__u64 recent_exes[RECENT_EXES];
+
+/*
  * The number under which exes has the path of the program that the task runs; 0 for none. It is
  * another one where the file, its directory or its mount is, where it is renamed or deleted.
  */
 static __always_inline __u64 exe_of(struct workspace *w, struct task_struct *task)
 {
-	struct file *file = BPF_CORE_READ(task, mm, exe_file);
 	struct exe *exe = (void *)w->data; /* nothing else is there yet */
+	struct mm_struct *mm = LOAD(task, mm);
+	struct file *file = mm ? LOAD(mm, exe_file) : NULL;
 	struct dentry *dentry, *parent;
-	struct path path;
+	struct vfsmount *mnt;
 	bool deleted;
-	__u64 key;
+	__u64 key, *recent;
 
-	if (!file || BPF_CORE_READ_INTO(&path, file, f_path))
+	if (!file)
 		return 0;
-	dentry = path.dentry;
-	parent = BPF_CORE_READ(dentry, d_parent);
+	mnt = LOAD(file, f_path.mnt);
+	dentry = LOAD(file, f_path.dentry);
+	parent = LOAD(dentry, d_parent);
 	/* d_unlinked() of include/linux/dcache.h */
-	deleted = !BPF_CORE_READ(dentry, d_hash.pprev);
-	key = mixed((__u64)path.mnt + deleted, (__u64)dentry);
-	key = mixed(key, (__u64)parent);
-	key = mixed(key, BPF_CORE_READ(dentry, d_name.hash_len));
-	key = mixed(key, BPF_CORE_READ(parent, d_name.hash_len)) ?: 1;
-	if (bpf_map_lookup_elem(&exes, &key))
+	deleted = !LOAD(dentry, d_hash.pprev);
+	/* in memory they are numbers, and no longer pointers, with which nobody may calculate */
+	w->place.mnt = (__u64)mnt;
+	w->place.dentry = (__u64)dentry;
+	w->place.parent = (__u64)parent;
+	key = mixed(w->place.mnt + deleted, w->place.dentry);
+	key = mixed(key, w->place.parent);
+	key = mixed(key, (__u64)LOAD(dentry, d_name.hash) << 32 | LOAD(parent, d_name.hash)) ?: 1;
+	recent = &recent_exes[key % RECENT_EXES];
+	if (*recent == key)
 		return key;
-	exe->marks = deleted ? UIDTRACED_M_DELETED : 0;
-	walk(exe, dentry, path.mnt);
-	bpf_map_update_elem(&exes, &key, exe, BPF_ANY);
+	if (!bpf_map_lookup_elem(&exes, &key)) {
+		exe->marks = deleted ? UIDTRACED_M_DELETED : 0;
+		walk(exe, dentry, mnt);
+		bpf_map_update_elem(&exes, &key, exe, BPF_ANY);
+	}
+	*recent = key;
 	return key;
 }
 

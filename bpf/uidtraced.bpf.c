@@ -4,6 +4,7 @@
 #include "event.h"
 #include "abi.h"
 #include "data.h"
+#include "task.h"
 #include "exe.h"
 #include "uring.h"
 #include <bpf/bpf_core_read.h>
@@ -19,7 +20,6 @@
 #define MAX_PASSAGES 65536     /* calls under way whose results are waited for */
 #define MAX_LONG_PASSAGES 4096 /* of these, such with much data */
 #define MAX_ERRNO 4095	       /* include/linux/err.h */
-#define NO_UID 0xffffffff      /* (uid_t)-1: never a user; counts for all that found no room */
 
 /* a section of its own, so that it starts the map that user space writes to */
 volatile struct control control SEC(".data.control") = {};
@@ -136,25 +136,9 @@ struct {
 	__type(value, struct account);
 } accounts SEC(".maps");
 
-static __always_inline void *rules_of(void *outer, void *blocks, bool with_blocks, __u32 uid)
-{
-	void *rules = bpf_map_lookup_elem(outer, &uid);
-	struct block key = {32, bpf_htonl(uid)};
-	__u32 *class;
-
-	if (rules || !with_blocks)
-		return rules;
-	class = bpf_map_lookup_elem(blocks, &key);
-	return class ? bpf_map_lookup_elem(&classes, class) : NULL;
-}
-
 /* as Rule.__add__ in rules.py */
-static __always_inline bool add_rule(struct rule *sum, void *rules, struct call *call)
+static __always_inline void add_rule(struct rule *sum, const struct rule *rule)
 {
-	struct rule *rule = rules ? bpf_map_lookup_elem(rules, call) : NULL;
-
-	if (!rule)
-		return false;
 	if (!(sum->action & rule->action & UIDTRACED_F_LOG))
 		sum->limit = sum->limit ?: rule->limit;
 	else if (!sum->limit || !rule->limit)
@@ -164,6 +148,30 @@ static __always_inline bool add_rule(struct rule *sum, void *rules, struct call 
 	sum->action |= rule->action;
 	if (rule->revision > sum->revision)
 		sum->revision = rule->revision;
+}
+
+/* Add the rule that uid has for a call; whether there is one. */
+static __always_inline bool add_rule_of(struct rule *sum, void *outer, void *blocks,
+					bool with_blocks, __u32 uid, struct call *call)
+{
+	void *rules = bpf_map_lookup_elem(outer, &uid);
+	struct block key = {32, bpf_htonl(uid)};
+	struct rule *rule = NULL;
+	__u32 *class;
+
+	if (rules) {
+		rule = bpf_map_lookup_elem(rules, call);
+		/* its own, not shared with the next: only so the kernel knows whose maps it is of
+		 */
+		barrier();
+	} else if (with_blocks) {
+		class = bpf_map_lookup_elem(blocks, &key);
+		rules = class ? bpf_map_lookup_elem(&classes, class) : NULL;
+		rule = rules ? bpf_map_lookup_elem(rules, call) : NULL;
+	}
+	if (!rule)
+		return false;
+	add_rule(sum, rule);
 	return true;
 }
 
@@ -201,7 +209,7 @@ static __always_inline struct counters *counters_of(__u32 uid)
 	c = bpf_map_lookup_elem(&counts, &uid);
 	if (c)
 		return c;
-	uid = NO_UID;
+	uid = NO_UID; /* counts for all that found no room */
 	return bpf_map_lookup_elem(&counts, &uid);
 }
 
@@ -214,22 +222,19 @@ static __always_inline int read_upid(struct upid *upid, struct pid *pid, __u32 l
 				     level * bpf_core_type_size(struct upid));
 }
 
-/* as the daemon's pid namespace numbers it; 0 where it does not */
-static __always_inline __u32 pid_in_ns(struct pid *pid, __u32 initial)
+/* as the daemon's pid namespace numbers the task; 0 where it does not */
+static __always_inline __u32 pid_in_ns(struct task_struct *task, __u32 initial)
 {
 	__u32 level = control.pidns_level;
 	struct upid upid;
+	struct pid *pid;
 
 	if (!level)
 		return initial;
+	pid = BPF_CORE_READ(task, thread_pid);
 	if (BPF_CORE_READ(pid, level) < level || read_upid(&upid, pid, level))
 		return 0;
 	return BPF_CORE_READ(upid.ns, ns.inum) == control.pidns_inum ? upid.nr : 0;
-}
-
-static __always_inline __u32 loginuid_of(struct task_struct *task)
-{
-	return bpf_core_field_exists(task->loginuid) ? BPF_CORE_READ(task, loginuid.val) : NO_UID;
 }
 
 /* Count a match whose event is due; whether there shall be one. */
@@ -275,21 +280,19 @@ static __always_inline bool is_for_exit(__u32 action)
 /* all but the arguments, and what they point to */
 static __always_inline void fill(struct workspace *w, struct task_struct *task, __u32 pid)
 {
-	__u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
-	__u32 parent_pid = BPF_CORE_READ(parent, tgid);
+	struct task_struct *parent = LOAD(task, real_parent);
+	__u32 tid = LOAD(task, pid), tgid = LOAD(task, tgid), parent_tgid = LOAD(parent, tgid);
 
 	w->e.boot_ns = bpf_ktime_get_boot_ns();
 	w->e.ret = 0;
 	w->e.duration_ns = 0;
-	w->e.cgroup = bpf_get_current_cgroup_id();
+	w->e.cgroup = cgroup_of(task);
 	w->e.loginuid = loginuid_of(task);
 	/* a task of another pid namespace has no number in ours: the initial one's must do */
-	w->e.pid = pid ?: pid_tgid >> 32;
-	w->e.tid = pid_in_ns(BPF_CORE_READ(task, thread_pid), (__u32)pid_tgid) ?: (__u32)pid_tgid;
-	w->e.ppid = pid_in_ns(BPF_CORE_READ(parent, group_leader, thread_pid), parent_pid)
-			    ?: parent_pid;
-	bpf_get_current_comm(w->e.comm, sizeof(w->e.comm));
+	w->e.pid = pid ?: tgid;
+	w->e.tid = pid_in_ns(task, tid) ?: tid;
+	w->e.ppid = pid_in_ns(LOAD(parent, group_leader), parent_tgid) ?: parent_tgid;
+	read_comm(task, w->e.comm);
 	w->e.exe = exe_of(w, task);
 	w->unread = 0;
 	w->addr_room = 0;
@@ -374,22 +377,19 @@ static __always_inline __u32 find_rule(struct rule *rule, struct call *call,
 				       struct task_struct *task, const struct cred *cred, __u32 uid)
 {
 	__u32 scopes = control.scopes, blocks = control.blocks, id, payer = uid;
-	void *rules;
 
-	if (scopes & UIDTRACED_S_REAL) {
-		rules = rules_of(&real, &real_blocks, blocks & UIDTRACED_S_REAL, uid);
-		add_rule(rule, rules, call);
-	}
+	if (scopes & UIDTRACED_S_REAL)
+		add_rule_of(rule, &real, &real_blocks, blocks & UIDTRACED_S_REAL, uid, call);
 	if (scopes & UIDTRACED_S_EFFECTIVE) {
-		id = cred ? BPF_CORE_READ(cred, euid.val) : BPF_CORE_READ(task, cred, euid.val);
-		rules = rules_of(&effective, &effective_blocks, blocks & UIDTRACED_S_EFFECTIVE, id);
-		if (add_rule(rule, rules, call))
+		id = cred ? BPF_CORE_READ(cred, euid.val) : euid_of(task);
+		if (add_rule_of(rule, &effective, &effective_blocks, blocks & UIDTRACED_S_EFFECTIVE,
+				id, call))
 			payer = id;
 	}
 	if (scopes & UIDTRACED_S_LOGIN && (id = loginuid_of(task)) != NO_UID) {
-		rules = rules_of(&login, &login_blocks, blocks & UIDTRACED_S_LOGIN, id);
-		if (add_rule(rule, rules, call))
-			payer = id; /* two who logged in and are root now are two still */
+		/* two who logged in and are root now are two still */
+		if (add_rule_of(rule, &login, &login_blocks, blocks & UIDTRACED_S_LOGIN, id, call))
+			payer = id;
 	}
 	return payer;
 }
@@ -397,11 +397,11 @@ static __always_inline __u32 find_rule(struct rule *rule, struct call *call,
 /* never trace the tracer: writing an event must not make one */
 static __always_inline bool is_tracer(struct task_struct *task, __u32 *pid)
 {
-	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	__u32 tgid = LOAD(task, tgid);
 
 	if (tgid == control.self_tgid)
 		return true;
-	*pid = pid_in_ns(BPF_CORE_READ(task, group_leader, thread_pid), tgid);
+	*pid = pid_in_ns(LOAD(task, group_leader), tgid);
 	return *pid && *pid == control.journal_pid;
 }
 
@@ -437,10 +437,12 @@ static __always_inline void send_or_keep(struct workspace *w, struct counters *c
 		send(w, counters, UIDTRACED_UNKNOWN); /* better without a result than not at all */
 }
 
-SEC("raw_tp/sys_enter")
-int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
+/* tp_btf, not raw_tp: the registers are plain loads */
+SEC("tp_btf/sys_enter")
+int on_sys_enter(__u64 *ctx)
 {
-	__u64 number = ctx->args[1], nr = nr_of(number);
+	const struct pt_regs *regs = (void *)ctx[0];
+	__u64 number = ctx[1], nr = nr_of(number);
 	struct task_struct *task;
 	struct counters *counters;
 	struct rule rule = {};
@@ -455,14 +457,14 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (control.generation != generation)
 		return 0;
-	task = (void *)bpf_get_current_task();
+	task = current_task();
 	abi = abi_of(task, number);
 	if (abi > UIDTRACED_ARM || !(wanted >> abi & 1))
 		return 0;
 
 	call.nr = nr;
 	call.abi = abi;
-	uid = bpf_get_current_uid_gid();
+	uid = uid_of(task);
 	payer = find_rule(&rule, &call, task, NULL, uid);
 	if (!rule.action || is_tracer(task, &pid))
 		return 0;
@@ -475,8 +477,8 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	fill(w, task, pid);
 	w->e.via = 0;
-	w->e.euid = BPF_CORE_READ(task, cred, euid.val);
-	read_args((void *)ctx->args[0], abi, w->e.args);
+	w->e.euid = euid_of(task);
+	read_args(regs, abi, w->e.args);
 	read_data(w, ~0U, false);
 	send_or_keep(w, counters, for_exit, (__u64)task);
 	return 0;
@@ -514,7 +516,7 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 
 	call.nr = nr;
 	call.abi = abi;
-	task = (void *)bpf_get_current_task();
+	task = current_task();
 	flags = BPF_CORE_READ(req, flags);
 	cred = flags & uring.creds ? BPF_CORE_READ(req, creds) : BPF_CORE_READ(task, cred);
 	uid = BPF_CORE_READ(cred, uid.val);

@@ -41,7 +41,7 @@ struct pid {
 };
 
 struct qstr {
-	__u64 hash_len;
+	__u32 hash;
 	const unsigned char *name;
 };
 
@@ -78,14 +78,29 @@ struct mm_struct {
 	struct file *exe_file;
 };
 
+struct kernfs_node {
+	__u64 id;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
+	int pid;
 	int tgid;
 	struct mm_struct *mm;
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	const struct cred *cred;
+	char comm[16];
+	struct css_set *cgroups;
 	kuid_t loginuid;
 };
 

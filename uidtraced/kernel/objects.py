@@ -39,6 +39,9 @@ TRACEPOINTS: Final[Mapping[str, str]] = {
 }
 """Where each program is attached, unless `attach` is told; the others are run by us."""
 
+_TYPED: Final = frozenset({"on_sys_enter"})
+"""Programs of the type tp_btf, which are loaded for the tracepoint that they are attached to."""
+
 _RUN_BY_US: Final = ("who_am_i", "give_up")
 
 
@@ -147,7 +150,8 @@ class Objects:
             return
         point = tracepoint or TRACEPOINTS[program]
         call = f"bpf_raw_tracepoint_open({point})"
-        result = lib.bpf_raw_tracepoint_open(point.encode(), self._programs[program])
+        name = ffi.NULL if program in _TYPED else point.encode()
+        result = lib.bpf_raw_tracepoint_open(name, self._programs[program])
         fd = self._links[program] = check(call, result)
         self._store.keep(f"l-{self._digest}-{program}", fd)
 
