@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import enum
 import gc
+import itertools
+import math
 import os
 import platform
 import resource
@@ -43,7 +45,7 @@ from uidtraced.policy import SystemDirectory, call_name, name_of
 from uidtraced.policy.names import numbers
 from uidtraced.pump import Pump
 from uidtraced.reload import Reloader
-from uidtraced.restart import gap, keep_beating, open_store, settle
+from uidtraced.restart import gap, open_store, settle
 from uidtraced.rules import machine_abis
 from uidtraced.status import Entries, Status
 from uidtraced.status import Kernel as KernelStatus
@@ -51,7 +53,7 @@ from uidtraced.status import Policy as PolicyStatus
 from uidtraced.users import UserNames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
     from pathlib import Path
 
     from uidtraced.events.records import SyscallEvent
@@ -60,6 +62,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("daemon")
 
+_TICK_SECONDS: Final = 2.5
+_TICKS_A_SIGN: Final = 4
+"""So many make one sign of life to systemd."""
 _NAMES_SECONDS: Final = 0.05
 _STOP_SECONDS: Final = 5.0
 _DRAIN_SECONDS: Final = 5.0
@@ -180,12 +185,10 @@ class _Service:
             self._pump.start()
             self._handle_signals()
             await self._control.start()
-            self._start(keep_beating(self._tracer))
             self._start(self._reload())
             self._start(self._reloader.run())
-            self._start(self._losses.run(self._pump.emit, lambda: not self._pump.waits))
             self._start(follow_journald(self._tracer.exclude_journal, journal))
-            self._start(_feed_watchdog(lambda: self._pump.alive and self._reloader.alive))
+            self._start(self._tick())
             settle(self._tracer.store)
             systemd.ready(_status(self._keeper))
             gc.freeze()  # what stays need not be looked at again and again while events come
@@ -232,6 +235,20 @@ class _Service:
             systemd.reloading()
             await self._reloader.look()
             systemd.ready(_status(self._keeper))
+
+    async def _tick(self) -> None:
+        """Do what is due now and then, for ever: all at once, so that rest is rest."""
+        limit = systemd.watchdog_seconds() or math.inf
+        seconds = min(_TICK_SECONDS, limit / (3 * _TICKS_A_SIGN))
+        for number in itertools.count():
+            self._tracer.beat()
+            if not self._pump.waits:
+                self._losses.tell(self._pump.emit)
+            self._reloader.poll()
+            healthy = self._pump.alive and self._reloader.alive
+            if limit < math.inf and healthy and number % _TICKS_A_SIGN == 0:
+                systemd.alive()
+            await asyncio.sleep(seconds)
 
     def _looked(self, done: InForce | None) -> None:
         if done is not None:
@@ -318,14 +335,6 @@ async def _drain(pump: Pump, losses: Losses) -> None:
             log.warning("events_left_unwritten", reason="the output takes no more")
             return
         await asyncio.sleep(_DRAIN_RETRY_SECONDS)
-
-
-async def _feed_watchdog(healthy: Callable[[], bool]) -> None:
-    limit = systemd.watchdog_seconds()
-    while limit is not None:
-        if healthy():
-            systemd.alive()
-        await asyncio.sleep(limit / 3)
 
 
 def _status(keeper: Keeper) -> str:

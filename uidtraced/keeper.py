@@ -134,7 +134,7 @@ class Keeper:
         try:
             source = read_source(self._path)
             laps.end("read")
-            if (source.sha256, accounts) != self._decided or self._is_due():
+            if self._is_new(source, accounts):
                 plan = self._plan(source, accounts, laps)
                 done = self._enforce(source, plan, laps) if plan != self.plan else None
                 self._failed = False
@@ -149,9 +149,14 @@ class Keeper:
             self._is_good()
         return done
 
-    def _is_due(self) -> bool:
-        """Whether to decide again on what was decided on before."""
-        return self._failed or time.monotonic() - self._asked_at > _ASK_AGAIN_SECONDS
+    def is_due(self) -> bool:
+        """Whether a look may find something: read the file, and no more."""
+        return self.last_error is not None or self._is_new(read_source(self._path), _signature())
+
+    def _is_new(self, source: Source, accounts: Signature) -> bool:
+        """Whether to decide on *source*, for the first time or again."""
+        again = self._failed or time.monotonic() - self._asked_at > _ASK_AGAIN_SECONDS
+        return again or (source.sha256, accounts) != self._decided
 
     def _plan(self, source: Source, accounts: Signature, laps: _Laps) -> Plan:
         """Decide on *source*, and remember that; raises PolicyError where it is refused."""

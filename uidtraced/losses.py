@@ -1,8 +1,7 @@
-"""Turns the kernel's counters into loss records, by user, at most once a second."""
+"""Turns the kernel's counters into loss records, by user."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from uidtraced.events.clock import WallClock
     from uidtraced.rules import Uid
 
-_INTERVAL_SECONDS: Final = 1.0
 _LATELY_SECONDS: Final = 60.0
 
 
@@ -53,10 +51,3 @@ class Losses:
     def lately(self) -> bool:
         """Whether a loss was told of within the last minute."""
         return time.monotonic() - self._last < _LATELY_SECONDS
-
-    async def run(self, emit: Callable[[LossRecord], None], flows: Callable[[], bool]) -> None:
-        """Emit what is new, once a second, for ever; while nothing *flows*, it adds up."""
-        while True:
-            await asyncio.sleep(_INTERVAL_SECONDS)
-            if flows():
-                self.tell(emit)

@@ -2,6 +2,10 @@
 
 A batch leaves the ring only once the sink has it: where the sink is slow, events wait in the
 ring, which is bounded, and the kernel counts those that find it full.
+
+The first event after a quiet time wakes the loop. Then the ring is emptied, batch after batch, and
+looked at again after a pause, until it is found empty: so what comes fast wakes nobody, and what
+comes waits no longer than the pause.
 """
 
 from __future__ import annotations
@@ -9,13 +13,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from uidtraced.events.records import Record, SyscallEvent
     from uidtraced.events.sinks import Sink
+
+_PAUSE_SECONDS: Final = 0.02
+"""300,000 events a second fill a fifth of the usual ring in this time."""
 
 
 class Ring(Protocol):
@@ -62,6 +69,8 @@ class Pump:
         self._failed = failed
         self._own: deque[Record] = deque()
         self._busy = False
+        self._turn: asyncio.Handle | None = None  # what is to be done next, if not to watch
+        self._flows = False  # whether something came since the last pause
         self._batch: Sequence[SyscallEvent] = ()
         self._writer: int | None = None
         self.alive = False
@@ -76,7 +85,18 @@ class Pump:
         """Drain from now on."""
         self.alive = True
         if not self._busy:
-            self._loop.add_reader(self._ring.fd, self._on_readable)
+            self._watch()
+
+    def _watch(self) -> None:
+        """Drain when the kernel says that there is something."""
+        self._loop.add_reader(self._ring.fd, self._take_turn)
+
+    def _unwatch(self) -> None:
+        """Do not drain before somebody says so."""
+        self._loop.remove_reader(self._ring.fd)
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
 
     def emit(self, record: Record) -> None:
         """Write a record of the daemon's own, after the batch that is being written."""
@@ -84,7 +104,8 @@ class Pump:
         if not self._busy:
             self._guard(self._write_own)
 
-    def _on_readable(self) -> None:
+    def _take_turn(self) -> None:
+        self._unwatch()
         self._guard(self._drain)
 
     def _guard(self, step: Callable[[], None]) -> None:
@@ -97,8 +118,14 @@ class Pump:
     def _drain(self) -> None:
         batch, data = self._ring.copy()
         if batch:
+            self._flows = True
             self._batch = self._decode(batch, data)
             self._done(self._sink.write(self._batch))
+        elif self._flows:
+            self._flows = False
+            self._turn = self._loop.call_later(_PAUSE_SECONDS, self._take_turn)
+        else:
+            self._watch()
 
     def _write_own(self) -> None:
         records = tuple(self._own)
@@ -115,13 +142,12 @@ class Pump:
             self._write_own()
 
     def _wait(self) -> None:
-        if not self._busy:
-            self._busy = True
-            self._loop.remove_reader(self._ring.fd)
+        self._busy = True
+        self._unwatch()
         self._forget_writer()  # a sink that connected again may have the same number anew
         self._writer = self._sink.writable_fd()
         if self._writer is None:
-            self._loop.call_later(self._sink.retry_seconds, self._on_writable)
+            self._turn = self._loop.call_later(self._sink.retry_seconds, self._on_writable)
         else:
             self._loop.add_writer(self._writer, self._on_writable)
 
@@ -130,6 +156,8 @@ class Pump:
             self._guard(lambda: self._done(self._sink.flush()))
 
     def _resume(self) -> None:
+        if not self._batch and not self._busy:
+            return
         if self._batch:
             self._wrote(self._batch)  # before it leaves: a daemon after this one must find it noted
             self._ring.release()
@@ -137,7 +165,8 @@ class Pump:
         if self._busy:
             self._busy = False
             self._forget_writer()
-            self._loop.add_reader(self._ring.fd, self._on_readable)
+        self._unwatch()
+        self._turn = self._loop.call_soon(self._take_turn)
 
     def _forget_writer(self) -> None:
         if self._writer is not None:
@@ -154,11 +183,11 @@ class Pump:
         while self.alive and not self._busy and self._ring.pending_bytes():
             if time.monotonic() >= deadline:
                 return False
-            self._on_readable()
+            self._take_turn()
         return not self._busy
 
     def stop(self) -> None:
         """Leave the loop alone; what was not written stays in the ring."""
         self.alive = False
-        self._loop.remove_reader(self._ring.fd)
+        self._unwatch()
         self._forget_writer()

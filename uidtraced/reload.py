@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from uidtraced.watch import Change, Watcher
@@ -11,6 +10,7 @@ from uidtraced.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
     from pathlib import Path
 
     from uidtraced.keeper import InForce, Keeper
@@ -28,7 +28,6 @@ _SETTLE_AT_MOST_SECONDS: Final = 1.0
 """or at the latest so long after the first of a row of changes."""
 _BREATH_SECONDS: Final = 0.05
 """Where changes come faster than looks, the time from the last of them to the next look."""
-_POLL_SECONDS: Final = 2.0
 _CLOSE_SECONDS: Final = 2.0
 
 
@@ -49,6 +48,7 @@ class Reloader:
         self._last_change = Change.UNFINISHED
         self._breathe_until = 0.0
         self._due: asyncio.TimerHandle | None = None
+        self._polled: Future[None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -60,15 +60,29 @@ class Reloader:
         return await self.call(self._keeper.start)
 
     async def run(self) -> None:
-        """Look for ever: after changes, and every two seconds as a net under them."""
+        """Look after changes, for ever."""
         while True:
-            # not wait_for: before Python 3.12 that can swallow the cancellation of a stop
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._wake.wait()
+            await self._wake.wait()
             self._wake.clear()
             if self._due is None:  # else it is being written, and will be looked at then
                 await self.look()
+
+    def poll(self) -> None:
+        """See to it that a look follows where one is due and no change was seen.
+
+        To be called now and then, as a net; where nothing is due the loop is not woken.
+        """
+        if self._polled is None or self._polled.done():
+            self._polled = self._worker.submit(self._poll)
+
+    def _poll(self) -> None:
+        try:
+            self._watcher.refresh()
+            due = self._keeper.is_due()
+        except Exception:  # noqa: BLE001  the look meets it again, and whoever waits for that
+            due = True
+        if due:
+            self._call_soon(self._wake.set)
 
     async def look(self) -> None:
         """Look now."""
@@ -89,8 +103,11 @@ class Reloader:
 
     def _tell(self, change: Change) -> None:
         """Note a change; called in the watcher's thread."""
+        self._call_soon(self._changed, change)
+
+    def _call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._changed, change)
+            self._loop.call_soon_threadsafe(callback, *arguments)
         except RuntimeError:
             return  # the loop is closed: the daemon ends
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from uidtraced import systemd
 from uidtraced.events.records import GapRecord
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
     from uidtraced.accounts import Accounts
     from uidtraced.events.clock import WallClock
-
-_BEAT_SECONDS: Final = 1.0
 
 
 class Pulse(Protocol):
@@ -54,10 +51,3 @@ def gap(pulse: Pulse, accounts: Accounts, clock: WallClock) -> GapRecord:
         duration_ns=duration_ns,
         lost=sum(accounts.untold().values()),
     )
-
-
-async def keep_beating(pulse: Pulse) -> None:
-    """Note every second that this daemon is alive, for ever."""
-    while True:
-        pulse.beat()
-        await asyncio.sleep(_BEAT_SECONDS)

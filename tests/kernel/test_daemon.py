@@ -203,6 +203,41 @@ def test_no_event_is_lost_or_misattributed_around_two_hundred_swaps() -> None:
         assert {one["revision"] for one in seen[1001]} == {1}
 
 
+GUSTS = """
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+int main(void)
+{
+	char name[16];
+	int n = 0;
+
+	/* gusts of 1 to 600 calls, 1 to 60 ms apart: before, in and after the daemon's pauses */
+	for (int gust = 1; gust <= 60; gust++) {
+		struct timespec pause = {0, gust * 1000000L};
+
+		for (int call = 0; call < (gust % 3 ? 1 : 10 * gust); call++) {
+			snprintf(name, sizeof(name), "/%d", n++);
+			chdir(name);
+		}
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+"""
+
+
+def test_what_comes_in_gusts_is_written_in_order_and_to_the_last(public) -> None:
+    program = compile_c(public, GUSTS)
+    with Daemon("version: 1\nusers:\n  1000: [chdir]\n").ready() as daemon:
+        as_user(1000, str(program))
+        made = 40 + 10 * sum(range(3, 61, 3))
+        daemon.records.wait(lambda line: line.get("args") == {"filename": f"/{made - 1}"})
+        names = [one["args"]["filename"] for one in daemon.calls() if one["comm"] == "program"]
+        assert names == [f"/{n}" for n in range(made)]
+        check_seq(daemon.calls())
+
+
 def test_a_bad_edit_changes_nothing_and_a_good_one_follows() -> None:
     good = "version: 1\nusers:\n  1000: [chdir]\n"
     with Daemon(good).ready() as daemon:

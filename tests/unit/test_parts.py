@@ -45,6 +45,9 @@ class PipeRing:
     def add(self, events: bytes) -> None:
         os.write(self._writer, events)
 
+    def add_silently(self, events: bytes) -> None:
+        self._waiting += events
+
     def copy(self) -> tuple[memoryview, memoryview]:
         with contextlib.suppress(BlockingIOError):
             self._waiting += os.read(self.fd, 3)
@@ -125,6 +128,24 @@ def test_a_batch_leaves_the_ring_only_once_it_is_written() -> None:
         sink.room = 9
         await until(lambda: ring.released == 3)
         assert sink.got == pump.wrote == ["a", "b", "c"]
+        assert not failed
+
+    run_pump(steps)
+
+
+def test_what_comes_fast_wakes_nobody_and_is_written_all_the_same() -> None:
+    async def steps(pump, ring, sink, failed) -> None:
+        sink.room = 100
+        pump.start()
+        ring.add(b"first")
+        await until(lambda: sink.got == list("first"))
+        ring.add_silently(b"more")  # its fd does not say so
+        await until(lambda: sink.got == list("firstmore"))
+        watched = asyncio.get_running_loop()._selector.get_map()
+        await until(lambda: ring.fd in watched)  # quiet again
+        ring.add(b"!")
+        await until(lambda: sink.got == list("firstmore!"))
+        assert ring.released == 10
         assert not failed
 
     run_pump(steps)

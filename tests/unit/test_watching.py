@@ -195,6 +195,11 @@ class Reading:
         self._path = path
         self.look_seconds = 0.0
         self.read: list[str] = []
+        self.asked = 0
+
+    def is_due(self) -> bool:
+        self.asked += 1
+        return self._path.read_text() != self.read[-1]
 
     def start(self) -> None:
         self.read.append(self._path.read_text())
@@ -245,16 +250,15 @@ def patient(monkeypatch):
     monkeypatch.setattr(reload, "_SETTLE_AT_MOST_SECONDS", 600.0)
 
 
-def test_a_file_that_is_being_written_is_not_looked_at(path, patient, monkeypatch) -> None:
-    monkeypatch.setattr(reload, "_POLL_SECONDS", 0.001)
-
+def test_a_file_that_is_being_written_is_not_looked_at(path, patient) -> None:
     async def steps(keeper, reloader) -> None:
         with path.open("w") as file:
             file.write("first half, ")
             file.flush()
             await until(lambda: reloader._due is not None and not reloader._looks)
             before = len(keeper.read)
-            await asyncio.sleep(0.02)  # the poll comes often meanwhile
+            reloader.poll()
+            await until(lambda: keeper.asked and not reloader._wake.is_set())
             file.write("second half")
             file.flush()
             assert len(keeper.read) == before
@@ -264,11 +268,7 @@ def test_a_file_that_is_being_written_is_not_looked_at(path, patient, monkeypatc
     run_reloader(path, steps)
 
 
-def test_a_file_that_is_moved_aside_and_written_anew_is_not_missed(
-    path, patient, monkeypatch
-) -> None:
-    monkeypatch.setattr(reload, "_POLL_SECONDS", 600.0)
-
+def test_a_file_that_is_moved_aside_and_written_anew_is_not_missed(path, patient) -> None:
     async def steps(keeper, reloader) -> None:
         path.rename(path.with_suffix(".bak"))
         path.write_text("new")
@@ -278,12 +278,21 @@ def test_a_file_that_is_moved_aside_and_written_anew_is_not_missed(
 
 
 def test_the_poll_finds_what_the_watcher_does_not(path, monkeypatch) -> None:
-    monkeypatch.setattr(reload, "_POLL_SECONDS", 0.001)
     monkeypatch.setattr(Reloader, "_tell", lambda *_: None)
 
     async def steps(keeper, reloader) -> None:
         path.write_text("new")
+        reloader.poll()
         await until(lambda: keeper.read[-1] == "new")
+
+
+def test_a_poll_that_fails_is_followed_by_a_look_that_says_so(path, monkeypatch) -> None:
+    monkeypatch.setattr(Reloader, "_tell", lambda *_: None)
+
+    async def steps(keeper, reloader) -> None:
+        path.unlink()
+        reloader.poll()
+        await until(lambda: keeper.read[-1] == "gone")
 
     run_reloader(path, steps)
 
