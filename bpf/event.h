@@ -67,8 +67,12 @@ struct counters {
 /* value of the map of accounts, per uid: user space's own, in a map so that it outlives a daemon */
 struct account {
 	__u64 written;	/* events that the output took */
-	__u64 position; /* up to where in the ring they are counted */
-	__u64 told;	/* losses that a record told of */
+	__u64 dropped;	/* those that it refused */
+	__u64 position; /* up to where in the ring both are counted */
+	/* losses that a record told of, by cause: */
+	__u64 told_ring_full;
+	__u64 told_limited;
+	__u64 told_dropped;
 };
 
 /* what user space sets while the program runs; each member is read at most once a call */

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -14,6 +16,8 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from uidtraced.control import SOCKET, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +71,11 @@ def compile_c(directory: Path, source: str, *flags: str) -> Path:
     return program
 
 
+def control_socket(pid: int) -> Path:
+    """Return the way to the control socket of the daemon *pid*, which has a /run of its own."""
+    return Path(f"/proc/{pid}/root{SOCKET}")
+
+
 class Lines:
     """The JSON lines of a stream, as they come."""
 
@@ -74,11 +83,13 @@ class Lines:
         self.all: list[dict[str, Any]] = []
         self.ended = False
         self._changed = threading.Condition()
+        self._reads = threading.Event()
+        self._reads.set()
         self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
         self._thread.start()
 
     def _read(self, stream: Any) -> None:
-        for line in stream:
+        while self._reads.wait() and (line := stream.readline()):
             if not line.endswith("\n"):
                 break  # the writer was killed amid a line
             with self._changed:
@@ -88,6 +99,14 @@ class Lines:
             self.ended = True
             self._changed.notify_all()
         stream.close()
+
+    def stall(self) -> None:
+        """Read no more until `go_on`, as a reader that is stuck."""
+        self._reads.clear()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._reads.set()
 
     def wait(self, condition: Callable[[dict[str, Any]], bool], start: int = 0) -> dict[str, Any]:
         """Return the first line from number *start* on for which *condition* holds."""
@@ -170,6 +189,28 @@ class Daemon:
         found: dict[str, Any] = json.loads(self.ask("status", "--format", "json").stdout)
         return found
 
+    def narrow(self) -> None:
+        """Let the pipes to its readers hold no more than the kernel must let them."""
+        for stream in (self._process.stdout, self._process.stderr):
+            assert stream is not None
+            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, mmap.PAGESIZE)
+
+    def at_rest(self) -> dict[int, dict[str, Any]]:
+        """Wait until nothing is pending; return the users of the status by uid."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            status = self.answer("status")
+            if not status["kernel"]["pending_bytes"] + sum(
+                one["pending"] for one in status["users"]
+            ):
+                return {one["uid"]: one for one in status["users"]}
+            assert time.monotonic() < deadline, status
+
+    def answer(self, question: str) -> dict[str, Any]:
+        """Return what its control socket answers, without a command's start-up."""
+        found: dict[str, Any] = ask(question, control_socket(self.pid))
+        return found
+
     def stop(self) -> int:
         """End it, wait for its last records, and return its exit code."""
         if self._process.poll() is None:
@@ -187,6 +228,8 @@ class Daemon:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.records.go_on()
+        self.log.go_on()
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait(WAIT_SECONDS)

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from uidtraced.kernel.tracer import SavedAccount
 from uidtraced.rules import Uid
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from uidtraced.events.records import SyscallEvent
     from uidtraced.kernel.tracer import Counters
 
-_NOTHING = (0, 0, 0)
+_NOTHING: Final = SavedAccount()
 _UID: Final = operator.attrgetter("uid")
 NO_UID = Uid(2**32 - 1)
 """In the kernel's counters: all for whom there was no room."""
@@ -36,11 +37,23 @@ class Account:
     limited: int
     """Matches past their limit."""
     sink_dropped: int
-    """Events that the output did not take, and that wait no longer."""
+    """Events that the output refused, and that wait no longer."""
     counted: int
     """Matches of rules that count and make no event."""
     pending: int
     """Events that wait in the ring or in a buffer; 0 at rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What came to no event that was written, by cause."""
+
+    ring_full: int = 0
+    limited: int = 0
+    sink_dropped: int = 0
+
+
+_NONE_LOST: Final = Lost()
 
 
 class Books(Protocol):
@@ -53,10 +66,10 @@ class Books(Protocol):
     def counters(self) -> Mapping[Uid, Counters]:
         """Return what the kernel counted."""
 
-    def accounts(self) -> dict[Uid, tuple[int, int, int]]:
-        """Return written, position and told by uid, as they were saved."""
+    def accounts(self) -> dict[Uid, SavedAccount]:
+        """Return by uid what was saved."""
 
-    def save_accounts(self, rows: Mapping[Uid, tuple[int, int, int]]) -> None:
+    def save_accounts(self, rows: Mapping[Uid, SavedAccount]) -> None:
         """Save these."""
 
 
@@ -71,43 +84,62 @@ class Reader(Protocol):
 
 
 class Accounts:
-    """Counts what was written and which losses were told; the kernel, in *books*, the rest."""
+    """Counts what the output took, and what records told; the kernel, in *books*, the rest."""
 
     def __init__(self, books: Books, name: Callable[[Uid], str | None]) -> None:
         self._books = books
         self._name = name
         self._rows = books.accounts()
+        self.dropped = 0
+        """Events that the output refused, of all users, since this daemon's start."""
 
-    def wrote(self, batch: Iterable[SyscallEvent]) -> None:
-        """Note that the output took *batch*, which is about to leave the ring.
+    def wrote(self, batch: Iterable[SyscallEvent], refused: Iterable[SyscallEvent] = ()) -> None:
+        """Note that the output took *batch* but for *refused*; it is about to leave the ring.
 
         What a daemon before this one noted, and died before the batch left, is not noted again.
         """
         position, repeated = self._books.ring.copied_to, self._books.ring.repeated
         by_uid = Counter(map(_UID, batch))
+        dropped = Counter(map(_UID, refused))
         changed = {}
         for uid, number in by_uid.items():
-            written, noted_at, told = self._rows.get(Uid(uid), _NOTHING)
-            if not (repeated and noted_at == position):
-                changed[Uid(uid)] = (written + number, position, told)
+            row = self._rows.get(Uid(uid), _NOTHING)
+            if not (repeated and row.position == position):
+                less = dropped[uid] if dropped else 0
+                changed[Uid(uid)] = row._replace(
+                    written=row.written + number - less,
+                    dropped=row.dropped + less,
+                    position=position,
+                )
         self._rows |= changed
         self._books.save_accounts(changed)
+        self.dropped += dropped.total()
 
-    def untold(self) -> dict[Uid, int]:
-        """Return by uid how many losses no record told of yet."""
+    def untold(self) -> dict[Uid, Lost]:
+        """Return by uid what was lost and no record told of yet."""
         found = {}
-        for uid, kernel in sorted(self._books.counters().items()):
-            new = kernel.ring_full - self._rows.get(uid, _NOTHING)[2]
-            if new > 0:
+        kernel = self._books.counters()
+        for uid in sorted(kernel.keys() | self._rows.keys()):
+            row, counted = self._rows.get(uid, _NOTHING), kernel.get(uid)
+            new = Lost(
+                counted.ring_full - row.told_ring_full if counted else 0,
+                counted.limited - row.told_limited if counted else 0,
+                row.dropped - row.told_dropped,
+            )
+            if new != _NONE_LOST:
                 found[uid] = new
         return found
 
-    def told(self, losses: Mapping[Uid, int]) -> None:
+    def told(self, losses: Mapping[Uid, Lost]) -> None:
         """Note that records told of *losses*."""
         changed = {}
-        for uid, number in losses.items():
-            written, position, told = self._rows.get(uid, _NOTHING)
-            changed[uid] = (written, position, told + number)
+        for uid, new in losses.items():
+            row = self._rows.get(uid, _NOTHING)
+            changed[uid] = row._replace(
+                told_ring_full=row.told_ring_full + new.ring_full,
+                told_limited=row.told_limited + new.limited,
+                told_dropped=row.told_dropped + new.sink_dropped,
+            )
         self._rows |= changed
         self._books.save_accounts(changed)
 
@@ -117,20 +149,21 @@ class Accounts:
         Those for whom the kernel had no room of their own stand under `NO_UID` together. What was
         written is read first: what is written in the meantime still counts as pending.
         """
-        written = {uid: row[0] for uid, row in dict(self._rows).items()}
+        taken = {uid: (row.written, row.dropped) for uid, row in dict(self._rows).items()}
         kernel = self._books.counters()
         # whom the kernel found no room for is counted for nobody in particular
-        rest = sum(number for uid, number in written.items() if uid not in kernel)
-        written[NO_UID] = written.get(NO_UID, 0) + rest
-        found = [self._account(uid, one, written.get(uid, 0)) for uid, one in kernel.items()]
+        rest = [both for uid, both in taken.items() if uid not in kernel]
+        rest.append(taken.get(NO_UID, (0, 0)))
+        taken[NO_UID] = (sum(one for one, _ in rest), sum(one for _, one in rest))
+        found = [self._account(uid, one, *taken.get(uid, (0, 0))) for uid, one in kernel.items()]
         return sorted((one for one in found if one.matched), key=lambda one: one.uid)
 
     def uids(self) -> list[Uid]:
         """Return whose events were written."""
         return list(self._rows)
 
-    def _account(self, uid: Uid, kernel: Counters, written: int) -> Account:
-        gone = written + kernel.ring_full + kernel.limited + kernel.counted
+    def _account(self, uid: Uid, kernel: Counters, written: int, dropped: int) -> Account:
+        gone = written + dropped + kernel.ring_full + kernel.limited + kernel.counted
         return Account(
             uid=uid,
             user=self._name(uid),
@@ -138,7 +171,7 @@ class Accounts:
             written=written,
             ring_full=kernel.ring_full,
             limited=kernel.limited,
-            sink_dropped=0,  # no output drops: what it cannot take waits in the ring
+            sink_dropped=dropped,
             counted=kernel.counted,
             pending=kernel.matched - gone,
         )

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from uidtraced.events.records import SyscallEvent
     from uidtraced.events.sinks import Sink
     from uidtraced.keeper import InForce
+    from uidtraced.rules import Plan
 
 log = structlog.get_logger("daemon")
 
@@ -167,8 +168,10 @@ class _Service:
         self._accounts = Accounts(tracer, names.known)
         self._decode = decoder.decode
         self._pump = Pump(tracer.ring, self._events, sink, self._accounts.wrote, self._fail)
-        self._losses = Losses(tracer.lost, self._accounts, names, self._clock)
         self._keeper = Keeper(options.policy, tracer, directory)
+        self._looked_at: Plan | None = None
+        self._limits = False
+        self._losses = Losses(self._lost, self._has_limits, self._accounts, names, self._clock)
         self._reloader = Reloader(options.policy, self._keeper, self._looked)
         self._control = Control({"plan": self._tell_plan, "status": self._tell_status})
         self._started = self._clock.now()
@@ -218,6 +221,17 @@ class _Service:
     def _events(self, batch: memoryview, data: memoryview) -> Sequence[SyscallEvent]:
         events = self._decode(batch, data)
         return repeated(events) if self._tracer.ring.repeated else events
+
+    def _lost(self) -> int:
+        """Return how many events left a hole in the numbers."""
+        return self._tracer.lost() + self._accounts.dropped
+
+    def _has_limits(self) -> bool:
+        plan = self._keeper.plan
+        if plan is not self._looked_at:
+            self._looked_at = plan
+            self._limits = any(one.limit for rules in plan.rule_sets() for one in rules)
+        return self._limits
 
     def _handle_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -295,7 +309,7 @@ class _Service:
         if not self._reloader.alive:
             found.append("changes of the policy are not noticed at once: the watcher has ended")
         if self._losses.lately():
-            found.append("events were lost within the last minute: the ring buffer was full")
+            found.append("events were lost within the last minute: see the loss records")
         return found
 
     def _end(self) -> None:
@@ -328,13 +342,14 @@ async def _drain(pump: Pump, losses: Losses) -> None:
     """Write what is in the ring, for as long as a stop may take."""
     if not pump.alive:
         return
-    losses.tell(pump.emit)
     deadline = time.monotonic() + _DRAIN_SECONDS
-    while not pump.drain_rest(deadline):
-        if time.monotonic() >= deadline:
-            log.warning("events_left_unwritten", reason="the output takes no more")
-            return
-        await asyncio.sleep(_DRAIN_RETRY_SECONDS)
+    for _ in range(2):  # what is refused on the way is told of too
+        losses.tell(pump.emit, everything=True)
+        while not pump.drain_rest(deadline):
+            if time.monotonic() >= deadline:
+                log.warning("events_left_unwritten", reason="the output takes no more")
+                return
+            await asyncio.sleep(_DRAIN_RETRY_SECONDS)
 
 
 def _status(keeper: Keeper) -> str:

@@ -1,12 +1,21 @@
-"""The daemon's own log: structlog to standard error, never to where events go."""
+"""The daemon's own log: structlog to standard error, never to where events go.
+
+Nobody who logs ever waits for who reads: a thread writes, and where it is stuck, the last thousand
+lines wait.
+"""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import enum
 import logging
+import os
+import select
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 import msgspec
 import structlog
@@ -24,6 +33,9 @@ class LogStyle(enum.Enum):
     TEXT = "text"
 
 
+_LINES_AT_MOST: Final = 1000
+_END_SECONDS: Final = 1.0
+
 _PRIORITY: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 
 
@@ -35,8 +47,56 @@ def _journal(render: Any) -> Callable[[Any, str, Any], str]:
     return processor
 
 
+class PatientStream:
+    """What structlog writes to: passes lines on to *fd*, in a thread of its own."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._waiting: deque[str] = deque(maxlen=_LINES_AT_MOST)
+        self._changed = threading.Condition()
+        self._writes = False
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def write(self, text: str) -> None:
+        """Take *text*, a line with its end."""
+        with self._changed:
+            self._waiting.append(text)
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Do nothing: each line is written as soon as it can be."""
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until all is written, for *seconds* at most; False where it is not."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not (self._waiting or self._writes), seconds)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                text = self._waiting.popleft()
+                self._writes = True
+            with contextlib.suppress(OSError):  # nobody reads it any more
+                self._write(text.encode(errors="backslashreplace"))
+            with self._changed:
+                self._writes = False
+                self._changed.notify_all()
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:  # it is one with standard output, which does not block
+                poll = select.poll()
+                poll.register(self._fd, select.POLLOUT)
+                poll.poll()
+
+
 def start_log(style: LogStyle) -> None:
     """Configure structlog for the whole process."""
+    stream = PatientStream(sys.stderr.fileno())
+    atexit.register(stream.drain, _END_SECONDS)
     processors: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.StackInfoRenderer(),
@@ -58,7 +118,7 @@ def start_log(style: LogStyle) -> None:
             processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
     structlog.configure(
         processors=processors,
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", stream)),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Libraries(logging.WARNING)], force=True)

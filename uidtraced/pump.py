@@ -1,7 +1,8 @@
 """Moves events from the ring buffer to the sink, a batch at a time, and the daemon's own records.
 
 A batch leaves the ring only once the sink has it: where the sink is slow, events wait in the
-ring, which is bounded, and the kernel counts those that find it full.
+ring, which is bounded, and the kernel counts those that find it full. Of the daemon's own records
+the last thousand wait.
 
 The first event after a quiet time wakes the loop. Then the ring is emptied, batch after batch, and
 looked at again after a pause, until it is found empty: so what comes fast wakes nobody, and what
@@ -15,12 +16,19 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
 
+import structlog
+
+from uidtraced.events.records import SyscallEvent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from uidtraced.events.records import Record, SyscallEvent
+    from uidtraced.events.records import Record
     from uidtraced.events.sinks import Sink
 
+log = structlog.get_logger("output")
+
+_OWN_AT_MOST: Final = 1000
 _PAUSE_SECONDS: Final = 0.02
 """300,000 events a second fill a fifth of the usual ring in this time."""
 
@@ -50,7 +58,8 @@ class Decode(Protocol):
 class Pump:
     """Drains *ring* into *sink* on the running loop.
 
-    *wrote* is told of each batch that the sink took, *failed* what ends it.
+    *wrote* is told of each batch that the sink took, and what of it the sink refused; *failed*
+    what ends it.
     """
 
     def __init__(
@@ -58,7 +67,7 @@ class Pump:
         ring: Ring,
         decode: Decode,
         sink: Sink,
-        wrote: Callable[[Sequence[SyscallEvent]], None],
+        wrote: Callable[[Sequence[SyscallEvent], Sequence[SyscallEvent]], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
@@ -67,7 +76,8 @@ class Pump:
         self._sink = sink
         self._wrote = wrote
         self._failed = failed
-        self._own: deque[Record] = deque()
+        self._own: deque[Record] = deque(maxlen=_OWN_AT_MOST)
+        self._forgotten = 0
         self._busy = False
         self._turn: asyncio.Handle | None = None  # what is to be done next, if not to watch
         self._flows = False  # whether something came since the last pause
@@ -100,6 +110,7 @@ class Pump:
 
     def emit(self, record: Record) -> None:
         """Write a record of the daemon's own, after the batch that is being written."""
+        self._forgotten += len(self._own) == _OWN_AT_MOST
         self._own.append(record)
         if not self._busy:
             self._guard(self._write_own)
@@ -130,6 +141,9 @@ class Pump:
     def _write_own(self) -> None:
         records = tuple(self._own)
         self._own.clear()
+        if self._forgotten:
+            log.warning("records_forgotten", count=self._forgotten, reason="the output was stuck")
+            self._forgotten = 0
         self._done(self._sink.write(records))
 
     def _done(self, written: bool) -> None:  # noqa: FBT001
@@ -159,7 +173,9 @@ class Pump:
         if not self._batch and not self._busy:
             return
         if self._batch:
-            self._wrote(self._batch)  # before it leaves: a daemon after this one must find it noted
+            # before it leaves: a daemon after this one must find it noted
+            refused = [one for one in self._sink.refused() if isinstance(one, SyscallEvent)]
+            self._wrote(self._batch, refused)
             self._ring.release()
             self._batch = ()
         if self._busy:

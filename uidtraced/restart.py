@@ -49,5 +49,5 @@ def gap(pulse: Pulse, accounts: Accounts, clock: WallClock) -> GapRecord:
         event="gap",
         since=clock.format_boot_ns(pulse.alive_ns),
         duration_ns=duration_ns,
-        lost=sum(accounts.untold().values()),
+        lost=sum(one.ring_full for one in accounts.untold().values()),
     )

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import tempfile
+from pathlib import Path
+
 import pytest
 
 import harness
@@ -31,3 +35,14 @@ def tracer():
 def public():
     with harness.public_directory() as path:
         yield path
+
+
+@pytest.fixture
+def pins():
+    """A bpffs of this test's own."""
+    with tempfile.TemporaryDirectory(prefix="uidtraced-test-") as name:
+        subprocess.run(["mount", "-t", "bpf", "bpf", name], check=True)
+        try:
+            yield Path(name) / "uidtraced"
+        finally:
+            subprocess.run(["umount", "--lazy", name], check=True)

@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -30,17 +29,6 @@ while not select.select([0], [], [], 0)[0]:
     select.select([], [], [], 0.002)
 print(calls)
 """
-
-
-@pytest.fixture
-def pins():
-    """A bpffs of this test's own."""
-    with tempfile.TemporaryDirectory(prefix="uidtraced-test-") as name:
-        subprocess.run(["mount", "-t", "bpf", "bpf", name], check=True)
-        try:
-            yield Path(name) / "uidtraced"
-        finally:
-            subprocess.run(["umount", "--lazy", name], check=True)
 
 
 @contextlib.contextmanager

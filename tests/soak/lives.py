@@ -88,9 +88,7 @@ class Lives:
     def status(self) -> dict[str, Any] | None:
         """Return the daemon's status; None where it does not answer."""
         try:
-            found: dict[str, Any] = ask(
-                "status", Path(f"/proc/{self.pid}/root/run/uidtraced/control")
-            )
+            found: dict[str, Any] = ask("status", harness.control_socket(self.pid))
         except UidtracedError:
             return None
         return found

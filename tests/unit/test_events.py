@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import resource
 import socket
 import struct
 
@@ -251,3 +252,31 @@ def test_a_journal_that_went_away_and_came_back_gets_what_waited(journal, tmp_pa
         assert sink.flush()
         assert again.recv(65536) == journal_entry(EVENT)
     sink.close()
+
+
+def test_an_entry_that_can_never_be_sent_is_given_up_and_the_next_ones_are_sent(
+    journal, tmp_path, capsys
+) -> None:
+    """The file that a long entry needs is larger than this process may write: EFBIG, each time."""
+    sink = JournalSink(tmp_path / "journal")
+    long = replace(EVENT, comm="x" * 16 * 2**20)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, hard))
+    try:
+        assert sink.write([EVENT, long, POLICY, long, EVENT])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    for expected in (EVENT, POLICY, EVENT):
+        assert journal.recv(65536) == journal_entry(expected)
+    assert sink.refused() == [long, long]
+    assert sink.refused() == []
+    assert capsys.readouterr().out.count("File too large") == 1
+    sink.close()
+
+
+def test_a_device_without_room_is_not_asked_again_and_again() -> None:
+    with open("/dev/full", "wb", buffering=0) as full:
+        sink = StreamSink(full.fileno(), json_lines)
+        assert not sink.write([EVENT])
+        assert sink.writable_fd() is None  # poll would say "writable" for ever
+        sink.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import threading
 import time
@@ -13,15 +14,16 @@ from typing import TYPE_CHECKING, Never
 
 import pytest
 
-from fakes import event
+from fakes import EVENT, event
 from uidtraced.accounts import Accounts
 from uidtraced.errors import AlreadyRunningError
 from uidtraced.events.clock import WallClock
 from uidtraced.events.records import LossRecord
 from uidtraced.journald import find_journald
 from uidtraced.kernel.probe import missing_capabilities
-from uidtraced.kernel.tracer import Counters
+from uidtraced.kernel.tracer import Counters, SavedAccount
 from uidtraced.lock import instance_lock
+from uidtraced.log import PatientStream
 from uidtraced.losses import Losses
 from uidtraced.pump import Pump
 from uidtraced.reload import Reloader
@@ -73,6 +75,7 @@ class Slow:
 
     def __init__(self, room: int) -> None:
         self.room = room
+        self.will_refuse = []
         self.waiting: deque[str] = deque()
         self.got: list[str] = []
 
@@ -86,6 +89,10 @@ class Slow:
             self.room -= 1
         return not self.waiting
 
+    def refused(self):
+        found, self.will_refuse = self.will_refuse, []
+        return found
+
     def writable_fd(self) -> None:
         return None
 
@@ -97,10 +104,16 @@ def run_pump(steps) -> None:
         ring = PipeRing()
         failed = []
         wrote = []
+        refused = []
         sink = Slow(0)
         decode = lambda batch, data: [chr(one) for one in batch]  # noqa: E731
-        pump = Pump(ring, decode, sink, wrote.extend, failed.append)
-        pump.wrote = wrote
+
+        def note(batch, of_these) -> None:
+            wrote.extend(batch)
+            refused.extend(of_these)
+
+        pump = Pump(ring, decode, sink, note, failed.append)
+        pump.wrote, pump.refused = wrote, refused
         try:
             await steps(pump, ring, sink, failed)
         finally:
@@ -194,6 +207,59 @@ def test_what_ends_the_pump_is_told() -> None:
     run_pump(steps)
 
 
+def test_what_the_sink_refuses_is_noted_as_such() -> None:
+    async def steps(pump, ring, sink, failed) -> None:
+        sink.room = 9
+        sink.will_refuse = [EVENT]
+        pump.start()
+        ring.add(b"ab")
+        await until(lambda: pump.wrote)
+        assert (pump.wrote, pump.refused) == (["a", "b"], [EVENT])
+        assert not failed
+
+    run_pump(steps)
+
+
+def test_while_the_sink_is_stuck_the_last_thousand_own_records_wait(capsys) -> None:
+    async def steps(pump, ring, sink, failed) -> None:
+        pump.start()
+        ring.add(b"a")
+        await until(lambda: sink.waiting)
+        for number in range(2500):
+            pump.emit(number)
+        sink.room = 5000
+        await until(lambda: len(sink.got) > 1)
+        assert sink.got == ["a", *range(1500, 2500)]
+        assert "count=1500" in capsys.readouterr().out
+        pump.emit("next")
+        assert sink.got[-1] == "next"
+
+    run_pump(steps)
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_who_logs_never_waits_for_who_reads(blocking) -> None:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(writer, blocking)
+    patient = PatientStream(writer)
+    lines = [f"line {number}\n" for number in range(5000)]
+    for line in lines:  # more than the pipe holds, and nobody reads
+        patient.write(line)
+    assert not patient.drain(0.01)
+    got = b""
+    while not got.endswith(lines[-1].encode()):
+        got += os.read(reader, 65536)
+    assert patient.drain(10)
+    said = got.decode().splitlines(keepends=True)
+    assert said[-1000:] == lines[-1000:]  # the last ones
+    assert len(said) < len(lines)
+    os.close(reader)
+    patient.write("nobody reads\n")
+    assert patient.drain(10)
+    os.close(writer)
+
+
 def test_one_instance_holds_the_lock(tmp_path) -> None:
     with instance_lock(tmp_path / "run"):
         expected = f"uidtraced runs already, as pid {os.getpid()} "
@@ -274,7 +340,8 @@ def test_losses_are_told_once_by_user_also_over_a_restart() -> None:
     told = []
 
     def losses() -> Losses:
-        return Losses(lambda: lost[0], Accounts(books, str), lambda uid: f"u{uid}", WallClock())
+        name = lambda uid: f"u{uid}"  # noqa: E731
+        return Losses(lambda: lost[0], lambda: False, Accounts(books, str), name, WallClock())
 
     one = losses()
     one.tell(told.append)
@@ -289,7 +356,9 @@ def test_losses_are_told_once_by_user_also_over_a_restart() -> None:
     books.kernel[Uid(7)] = Counters(ring_full=5)
     books.kernel[Uid(2**32 - 1)] = Counters(ring_full=2)
     lost[0] = 7
-    one.tell(told.append)
+    one.tell(told.append, everything=True)
+    books.kernel[Uid(7)] = Counters(ring_full=5, limited=3)
+    one.tell(told.append)  # not twice within a second
     assert [(one.user, one.ring_full) for one in told[1:]] == [("u7", 1), (None, 2)]
 
 
@@ -298,13 +367,13 @@ def test_what_was_written_is_counted_once_also_where_a_daemon_died_before_the_ba
     batch = [event(uid=1000), event(uid=1000), event(uid=5)]
     accounts = Accounts(books, str)
     accounts.wrote(batch)
-    assert {uid: row[0] for uid, row in books.saved.items()} == {1000: 2, 5: 1}
+    assert {uid: row.written for uid, row in books.saved.items()} == {1000: 2, 5: 1}
     # the next daemon gets the batch again, of which one user was noted and the other not yet
-    books.saved[Uid(5)] = (0, 0, 0)
+    books.saved[Uid(5)] = SavedAccount()
     books.ring = SimpleNamespace(copied_to=100, repeated=True)
     accounts = Accounts(books, str)
     accounts.wrote(batch)
-    assert {uid: row[0] for uid, row in books.saved.items()} == {1000: 2, 5: 1}
+    assert {uid: row.written for uid, row in books.saved.items()} == {1000: 2, 5: 1}
     books.ring = SimpleNamespace(copied_to=200, repeated=False)
     accounts.wrote([event(uid=1000), event(uid=5)])
     found = {one.uid: (one.written, one.pending) for one in accounts.all()}

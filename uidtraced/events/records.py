@@ -21,7 +21,7 @@ class SyscallEvent(msgspec.Struct, frozen=True, gc=False):
     event: Literal["syscall"]
     """The kind of record."""
     seq: int
-    """Counts this cpu's events from 1; a hole is a loss, and a `loss` record says how many."""
+    """Counts this cpu's events from 1; holes are losses, and `loss` records say how many, whose."""
     cpu: int
     """Where the event was sent: at the call's entry, or with `at: exit` at its end."""
     uid: int
@@ -134,7 +134,10 @@ class PolicyRecord(msgspec.Struct, frozen=True):
 
 
 class LossRecord(msgspec.Struct, frozen=True):
-    """Events that were not written since the last such record, by user and cause."""
+    """What a user's matches came to that are not written, since his last such record, by cause.
+
+    One a second and user at the most. Every hole in `seq` is one of `ring_full` or `sink_dropped`.
+    """
 
     ts: str
     """When it was written: RFC 3339 in UTC, to the nanosecond."""
@@ -145,7 +148,11 @@ class LossRecord(msgspec.Struct, frozen=True):
     user: str | None
     """The name of `uid`; null where it has none."""
     ring_full: int
-    """Events that found the ring buffer full."""
+    """Events that found the ring buffer full: holes in `seq`."""
+    limited: int = 0
+    """Matches past the user's `limit`: they are no events, so `seq` has no hole for them."""
+    sink_dropped: int = 0
+    """Events that the output refused, one by one, and that were given up; holes too."""
 
 
 class GapRecord(msgspec.Struct, frozen=True):

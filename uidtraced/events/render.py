@@ -60,11 +60,20 @@ def message(record: Record) -> str:
                 f"{record.unchanged} unchanged"
             )
         case LossRecord():
-            who = str(record.uid) if record.user is None else record.user
-            return printable(f"{record.ring_full} events of {who} lost: the ring buffer was full")
+            return printable(_losses(record))
         case GapRecord():
             seconds = record.duration_ns / 1e9
             return f"{seconds:.3f} s without a daemon since {record.since}; {record.lost} lost"
+
+
+def _losses(record: LossRecord) -> str:
+    who = str(record.uid) if record.user is None else record.user
+    causes = (
+        (record.ring_full, f"events of {who} lost: the ring buffer was full"),
+        (record.sink_dropped, f"events of {who} lost: the output refused them"),
+        (record.limited, f"calls of {who} not logged: past the limit"),
+    )
+    return "; ".join(f"{number} {what}" for number, what in causes if number)
 
 
 _NATIVE: Final = frozenset({"x86_64", "arm64"})
@@ -86,7 +95,9 @@ def journal_entry(record: Record) -> bytes:
 
     A field that is null is left out. `args` is there as JSON.
     """
-    lost = isinstance(record, LossRecord) or (isinstance(record, GapRecord) and record.lost > 0)
+    lost = (isinstance(record, LossRecord) and record.ring_full + record.sink_dropped > 0) or (
+        isinstance(record, GapRecord) and record.lost > 0
+    )
     fields = [*(_WARNING if lost else _INFO), f"MESSAGE={message(record)}"]
     for name, value in zip(_names(type(record)), astuple(record), strict=True):
         if value is None or value is UNSET:

@@ -11,6 +11,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+import structlog
+
 from uidtraced.errors import UidtracedError, UnsupportedError
 from uidtraced.events.render import journal_entry
 
@@ -19,13 +21,18 @@ if TYPE_CHECKING:
 
     from uidtraced.events.records import Record
 
+log = structlog.get_logger("output")
+
 JOURNAL_SOCKET: Final = Path("/run/systemd/journal/socket")
 _SEND_BUFFER_BYTES: Final = 8 * 2**20
 _RETRY_SECONDS: Final = 0.1
 _JOURNAL_FULL_SECONDS: Final = 0.001
 """In this time journald takes some 50 of the 512 entries that wait for it at most."""
 _SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-_JOURNAL_BUSY: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})
+_JOURNAL_BUSY: Final = frozenset(
+    {errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETOOMANYREFS}
+)
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _JOURNAL_AWAY: Final = frozenset({errno.ECONNREFUSED, errno.ENOENT, errno.ENOTCONN, errno.EPIPE})
 
 
@@ -41,6 +48,9 @@ class Sink(Protocol):
 
     def flush(self) -> bool:
         """Write what waits; False where some of it still does."""
+
+    def refused(self) -> Sequence[Record]:
+        """Return, once, which of the records that were written last nobody will ever take."""
 
     @property
     def retry_seconds(self) -> float:
@@ -60,6 +70,9 @@ class JournalSink:
         """Connect to the socket at *path*; UnsupportedError where there is none."""
         self._path = path
         self._waiting: deque[bytes] = deque()
+        self._records: Sequence[Record] = ()
+        self._refused: list[Record] = []
+        self._told: int | None = None
         self.retry_seconds = _RETRY_SECONDS
         self._socket: socket.socket | None = None
         if not path.exists():
@@ -79,6 +92,7 @@ class JournalSink:
 
     def write(self, records: Sequence[Record]) -> bool:
         """Take *records* and flush."""
+        self._records, self._refused = records, []
         self._waiting.extend(journal_entry(record) for record in records)
         return self.flush()
 
@@ -97,12 +111,26 @@ class JournalSink:
                     self.retry_seconds = _RETRY_SECONDS
                     return False
                 if error.errno not in _JOURNAL_BUSY:
-                    raise
+                    self._refuse(error)
+                    continue
                 slower = min(2 * self.retry_seconds, _RETRY_SECONDS)
                 self.retry_seconds = slower if len(waiting) == before else _JOURNAL_FULL_SECONDS
                 return False
             waiting.popleft()
         return True
+
+    def _refuse(self, error: OSError) -> None:
+        """Give up what is next: whatever is wrong with it, what comes after it must not wait."""
+        self._refused.append(self._records[len(self._records) - len(self._waiting)])
+        self._waiting.popleft()
+        if error.errno != self._told:
+            self._told = error.errno
+            log.error("journal_refuses_entry", problem=str(error))
+
+    def refused(self) -> Sequence[Record]:
+        """Return, once, what the journal answered with an error that is about the entry."""
+        found, self._refused = self._refused, []
+        return found
 
     def writable_fd(self) -> None:
         """Return None: to be told of room for each entry slows journald down by a third."""
@@ -144,6 +172,7 @@ class StreamSink:
         self._waiting = memoryview(b"")
         self._fd, self._owned = _nonblocking(fd)
         self._pollable = not stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._full = False
 
     def write(self, records: Sequence[Record]) -> bool:
         """Take *records* and flush; SinkClosedError where the reader is gone."""
@@ -151,20 +180,33 @@ class StreamSink:
         return self.flush()
 
     def flush(self) -> bool:
-        """Write what waits; False where the reader is slow."""
+        """Write what waits; False where the reader is slow, or the disk full."""
         while self._waiting:
             try:
                 written = os.write(self._fd, self._waiting)
             except BlockingIOError:
                 return False
             except OSError as error:
-                raise SinkClosedError(f"standard output: {error.strerror}") from error
+                if error.errno not in _NO_ROOM:
+                    raise SinkClosedError(f"standard output: {error.strerror}") from error
+                self._wait_for_room(error)
+                return False
             self._waiting = self._waiting[written:]
+            self._full = False
         return True
 
+    def _wait_for_room(self, error: OSError) -> None:
+        if not self._full:
+            log.error("output_is_full", problem=str(error))
+        self._full = True
+
+    def refused(self) -> Sequence[Record]:
+        """Return nothing: a stream takes what it has room for."""
+        return ()
+
     def writable_fd(self) -> int | None:
-        """Return the fd."""
-        return self._fd if self._pollable else None
+        """Return the fd; None where that tells nothing."""
+        return self._fd if self._pollable and not self._full else None
 
     def close(self) -> None:
         """Let go of the fd."""

@@ -9,7 +9,7 @@ import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from uidtraced.errors import KernelError, UnsupportedError
 from uidtraced.kernel.inner import InnerMaps
@@ -31,7 +31,7 @@ _BLOCK: Final = struct.Struct("=I4s")  # struct block of bpf/event.h
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _TASK: Final = struct.Struct("=Q")
 _COUNTERS: Final = struct.Struct("=4Q")  # struct counters, in the order of Counters
-_ACCOUNT: Final = struct.Struct("=QQQ")  # struct account of bpf/event.h
+_ACCOUNT: Final = struct.Struct("=6Q")  # struct account, in the order of SavedAccount
 _EXE: Final = struct.Struct("=II")  # the head of struct exe of bpf/event.h
 _RESULT_PROGRAMS: Final = ("on_sys_exit", "on_thread_end", "on_exec", "on_uring_complete")
 _NO_UID: Final = _KEY.pack(2**32 - 1)
@@ -47,6 +47,21 @@ class Counters:
     ring_full: int = 0
     limited: int = 0
     counted: int = 0
+
+
+class SavedAccount(NamedTuple):
+    """What outlives a daemon of one uid's account, as `struct account` of bpf/event.h."""
+
+    written: int = 0
+    """Events that the output took."""
+    dropped: int = 0
+    """Those that it refused."""
+    position: int = 0
+    """Up to where in the ring both are counted."""
+    told_ring_full: int = 0
+    told_limited: int = 0
+    told_dropped: int = 0
+    """Losses that a record told of, by cause."""
 
 
 class Tracer:
@@ -369,13 +384,15 @@ class Tracer:
             totals[Uid(_KEY.unpack(key)[0])] = Counters(*sums)
         return totals
 
-    def accounts(self) -> dict[Uid, tuple[int, int, int]]:
+    def accounts(self) -> dict[Uid, SavedAccount]:
         """Return what `save_accounts` saved, also by a daemon before this one."""
         found = self._accounts.items(_KEY.size, _ACCOUNT.size)
-        return {Uid(_KEY.unpack(key)[0]): _ACCOUNT.unpack(value) for key, value in found}
+        return {
+            Uid(_KEY.unpack(key)[0]): SavedAccount(*_ACCOUNT.unpack(value)) for key, value in found
+        }
 
-    def save_accounts(self, rows: Mapping[Uid, tuple[int, int, int]]) -> None:
-        """Save written, position and told (`struct account` of bpf/event.h) by uid."""
+    def save_accounts(self, rows: Mapping[Uid, SavedAccount]) -> None:
+        """Save *rows* by uid."""
         if rows:
             keys = b"".join(_KEY.pack(uid) for uid in rows)
             values = b"".join(_ACCOUNT.pack(*row) for row in rows.values())
