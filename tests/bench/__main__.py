@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench import cost, counts, events, growth, ranges, reload, weight
 from bench.plot import svg
-from bench.report import to_json
+from bench.report import summary, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ BENCHMARKS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what *arguments* name."""
+    """Run what *arguments* name; all where they name nothing."""
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
     commands = parser.add_subparsers(dest="benchmark", required=True)
     for name, module in BENCHMARKS.items():
@@ -37,22 +37,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=said, description=said)
         _add_files(command)
         module.add_arguments(command)
-    _add_files(commands.add_parser("all", help="All of them in one run, with their defaults."))
-    options = parser.parse_args(arguments)
-    reports = []
+    said = "All of them in one run, with their defaults; so also where nothing is said."
+    command = commands.add_parser("all", help=said, description=said)
+    _add_files(command, json="uidtraced-bench.json", plot="uidtraced-bench.svg")
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(words or ["all"])
+    reports: list[Report] = []
     for report in _run(options):
         print(report.text(), end="\n\n", flush=True)
         reports.append(report)
+        _write(options, reports)  # also if what follows fails
+    print(summary(reports))
+    return 0
+
+
+def _write(options: argparse.Namespace, reports: Sequence[Report]) -> None:
     if options.json is not None:
         options.json.write_text(to_json(reports) + "\n", "utf-8")
     if options.plot is not None:
         options.plot.write_text(_plot(reports), "utf-8")
-    return 0
 
 
-def _add_files(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    command.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves there, as SVG")
+def _add_files(
+    command: argparse.ArgumentParser, json: str | None = None, plot: str | None = None
+) -> None:
+    for name, default, said in (
+        ("--json", json, "write the figures there"),
+        ("--plot", plot, "draw the curves there, as SVG"),
+    ):
+        usual = "" if default is None else f" (default: {default})"
+        command.add_argument(name, type=Path, metavar="FILE", default=default, help=said + usual)
 
 
 def _run(options: argparse.Namespace) -> Iterator[Report]:

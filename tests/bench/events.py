@@ -178,7 +178,7 @@ def _uidtraced(directory: Path, burst: Burst, events: int) -> Drained:
 def _bpftrace(directory: Path, burst: Burst, events: int, script: str) -> Drained:
     output = directory / "bpftrace.txt"
     command = ["env", "BPFTRACE_PERF_RB_PAGES=16384", "taskset", "--cpu-list", str(TRACER_CPU)]
-    command += ["bpftrace", "-q", "-B", "line", "-e", script]
+    command += ["bpftrace", "-q", "-B", "line", "-e", script]  # line by line is its default
     with Background(command, output, lambda: burst(100)).running() as pid:
         with Lines(output) as lines:  # until what asked whether it is there is written
             seen = -1

@@ -28,6 +28,7 @@ TURNS = 3
 GROUPS = 20
 FIRST_ID = 20_000
 SECONDS = 3
+REST_SECONDS = 10
 GETPPID = 110  # x86_64
 OTHER = 2004
 PANELS = (
@@ -47,6 +48,8 @@ PANELS = (
         ("kernel memory", "the daemon's memory, over no policy"),
     ),
     ("The daemon's CPU", "events a second", ("events a second: CPU",)),
+    ("The daemon's wake-ups", "events a second", ("events a second: wake-ups",)),
+    ("The daemon's memory", "events a second", ("events a second: memory",)),
 )
 """What is drawn: a title, what the x axis is, and the rows."""
 
@@ -155,12 +158,14 @@ def _per_user(sizes: list[int], memory: list[tuple[int, int]]) -> list[Row]:
 
 def _under(service: Service, burst: Burst, rate: int) -> list[Row]:
     """Measure the daemon while *rate* events a second come."""
+    if not rate:
+        time.sleep(SECONDS)  # what follows a start is no rest
     before = service.usage()
     started = time.monotonic()
     if rate:
         burst(rate * SECONDS, rate)
     else:
-        time.sleep(SECONDS)
+        time.sleep(REST_SECONDS)
     seconds = time.monotonic() - started
     after = service.usage()
     cpu = 100 * (after.cpu_seconds - before.cpu_seconds) / seconds

@@ -119,6 +119,15 @@ class Report:
         ]
 
 
+def summary(reports: Iterable[Report]) -> str:
+    """Return how many goals are met, and which are not, as words."""
+    rows = [(report, row) for report in reports for row in report.rows if row.count]
+    found = [(report, row, goal.met(row)) for report, row in rows for goal in row.goals]
+    missed = [f"{report.benchmark}: {_name(row).strip()}" for report, row, met in found if not met]
+    lines = [f"{len(found) - len(missed)} goals met, {len(missed)} missed"]
+    return "\n".join([*lines, *(f"- {one}" for one in missed)])
+
+
 def _name(row: Row) -> str:
     return row.what if row.at is None else f"{row.what}, {row.at:,}"
 

@@ -83,7 +83,7 @@ def test_growth_is_drawn(tmp_path) -> None:
     assert "a further user: kernel memory" in whats
     drawn = ET.parse(plot).getroot()
     curves = drawn.findall(".//{http://www.w3.org/2000/svg}polyline")
-    assert len(curves) == 8
+    assert len(curves) == 10
 
 
 def test_every_call_of_eight_processes_is_counted(tmp_path) -> None:
