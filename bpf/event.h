@@ -78,9 +78,10 @@ struct account {
 /* what user space sets while the program runs; each member is read at most once a call */
 struct control {
 	__u8 wanted[UIDTRACED_NR_MAX]; /* [nr]: a bit for each ABI in which somebody wants it */
-	__u64 writing;		       /* the daemon writes the ring's events up to here; 0: none */
-	__u64 alive_ns;		       /* when the daemon was last seen alive, CLOCK_BOOTTIME */
-	__u32 revision;		       /* of the policy in force */
+	__u64 changes;	   /* grows with each change of the rules; odd while they are changed */
+	__u64 writing;	   /* the daemon writes the ring's events up to here; 0: none */
+	__u64 alive_ns;	   /* when the daemon was last seen alive, CLOCK_BOOTTIME */
+	__u32 revision;	   /* of the policy in force */
 	__u32 generation;  /* of the programs that are to act: others may be on their way */
 	__u32 scopes;	   /* outer maps in use */
 	__u32 blocks;	   /* maps of blocks in use */

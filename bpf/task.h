@@ -5,8 +5,10 @@
 
 #include "vmlinux.h"
 #include "event.h"
+#include "control.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
+#include <stdbool.h>
 
 #define NO_UID 0xffffffff /* (uid_t)-1: never a user */
 
@@ -56,6 +58,41 @@ static __always_inline void read_comm(struct task_struct *task, __u8 *comm)
 	} else {
 		bpf_get_current_comm(comm, UIDTRACED_COMM_LEN);
 	}
+}
+
+static __always_inline int read_upid(struct upid *upid, struct pid *pid, __u32 level)
+{
+	if (level > 32) /* MAX_PID_NS_LEVEL, include/linux/pid_namespace.h */
+		return -1;
+	return bpf_core_read(upid, sizeof(*upid),
+			     (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				     level * bpf_core_type_size(struct upid));
+}
+
+/* as the daemon's pid namespace numbers the task; 0 where it does not */
+static __always_inline __u32 pid_in_ns(struct task_struct *task, __u32 initial)
+{
+	__u32 level = control.pidns_level;
+	struct upid upid;
+	struct pid *pid;
+
+	if (!level)
+		return initial;
+	pid = BPF_CORE_READ(task, thread_pid);
+	if (BPF_CORE_READ(pid, level) < level || read_upid(&upid, pid, level))
+		return 0;
+	return BPF_CORE_READ(upid.ns, ns.inum) == control.pidns_inum ? upid.nr : 0;
+}
+
+/* never trace the tracer: writing an event must not make one */
+static __always_inline bool is_tracer(struct task_struct *task, __u32 *pid)
+{
+	__u32 tgid = LOAD(task, tgid);
+
+	if (tgid == control.self_tgid)
+		return true;
+	*pid = pid_in_ns(LOAD(task, group_leader), tgid);
+	return *pid && *pid == control.journal_pid;
 }
 
 #endif

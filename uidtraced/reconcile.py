@@ -82,7 +82,11 @@ class ApplyError(UidtracedError):
 
 
 class RuleStore(Protocol):
-    """The kernel as `apply` sees it; `kernel.tracer.Tracer` is one."""
+    """The kernel as `apply` sees it; `kernel.tracer.Tracer` is one.
+
+    When a change of entries returns, every run of the program that may have seen the old ones has
+    ended: it may have looked at one scope before and be about to look at another.
+    """
 
     def attach(self) -> None:
         """Start seeing system calls."""
@@ -113,9 +117,6 @@ class RuleStore(Protocol):
 
     def remove_blocks(self, scope: Scope, blocks: Iterable[Block]) -> None:
         """Take *blocks* out; one that is not in is left so."""
-
-    def wait_for_programs(self) -> None:
-        """Wait until every run of a program that has begun has ended."""
 
     def keep_only(self, rule_sets: Iterable[RuleSet]) -> None:
         """Let go of all other inner maps."""
@@ -245,10 +246,6 @@ def _change(old: Plan, new: Plan, store: RuleStore, revision: int) -> None:
         for scope in Scope:
             before, after = old.scopes.get(scope, _NOTHING), new.scopes.get(scope, _NOTHING)
             step(scope, before, after, store)
-        if step is _put_in and any(one.blocks() for one in new.scopes.values()):
-            # a program may have looked at one scope before what is new was there, and be about to
-            # look at another; outer maps wait for it by themselves, blocks do not
-            store.wait_for_programs()
     if any(new_sets):
         store.attach()
     else:

@@ -105,9 +105,6 @@ class Kernel:
     def remove_blocks(self, scope: Scope, blocks: Iterable[Block]) -> None:
         self._remove(self.blocks[scope], blocks)
 
-    def wait_for_programs(self) -> None:
-        self._call()
-
     def keep_only(self, rule_sets: Iterable[RuleSet]) -> None:
         self.prepared &= set(rule_sets)
 

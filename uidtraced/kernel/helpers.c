@@ -53,6 +53,12 @@ static int uidtraced_run_once(int prog_fd, __u64 argument)
 	return err;
 }
 
+/* Let programs on other cpus see the value only with all that was stored before. */
+static void uidtraced_store(__u64 *to, __u64 value)
+{
+	__atomic_store_n(to, value, __ATOMIC_RELEASE);
+}
+
 static int uidtraced_map_id(int map_fd, __u32 *id)
 {
 	struct bpf_map_info info = {};

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -22,7 +23,7 @@ from uidtraced.kernel.uring import look_at_uring, uring_table
 from uidtraced.rules import Abi, Block, Flag, Kind, Mark, Nr, Outcome, RuleSet, Scope, Uid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from uidtraced.kernel.kept import FdStore
 
@@ -152,6 +153,8 @@ class Tracer:
         self._cpus = check("libbpf_num_possible_cpus", lib.libbpf_num_possible_cpus())
         if self.adopted:
             self._in_classes = {_KEY.unpack(key)[0] for key in self._classes.keys(_KEY.size)}
+            with self._changing():  # the last daemon may have died amid a change
+                self.wait_for_programs()
         else:
             self._counts.update(_NO_UID, bytes(ffi.sizeof("struct counters") * self._cpus))
 
@@ -297,6 +300,19 @@ class Tracer:
         if uring:
             self._attach("on_uring_submit")
 
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let programs keep nothing of what they find until the rules stand again.
+
+        What they found before holds no more then. Within it, wait for programs that may have seen
+        what was; a change of an outer map does.
+        """
+        lib.uidtraced_store(ffi.addressof(self._control, "changes"), self._control.changes | 1)
+        try:
+            yield
+        finally:
+            lib.uidtraced_store(ffi.addressof(self._control, "changes"), self._control.changes + 1)
+
     def use_scopes(self, scopes: Iterable[tuple[Scope, bool]]) -> None:
         """Look up exactly *scopes*: uids one by one (False), or blocks (True)."""
         bits = blocks = 0
@@ -304,9 +320,10 @@ class Tracer:
             bits |= _SCOPE_BIT[scope]
             if by_block:
                 blocks |= _SCOPE_BIT[scope]
-        # of the two the program reads this one last
-        self._control.blocks = blocks
-        self._control.scopes = bits
+        with self._changing():
+            # of the two the program reads this one last
+            self._control.blocks = blocks
+            self._control.scopes = bits
 
     def prepare(self, rule_sets: Iterable[RuleSet], revision: int) -> None:
         """Make the inner maps that are missing, whole and frozen; nobody uses them yet."""
@@ -317,11 +334,13 @@ class Tracer:
         """Point each uid to its prepared inner map: each uid's change is one step."""
         fds = (_KEY.pack(self._inner.get(rules, 0).fd) for rules in entries.values())
         pairs = list(zip(map(_KEY.pack, entries), fds, strict=True))
-        self._many.put(self._outer[scope], pairs)
+        with self._changing():
+            self._many.put(self._outer[scope], pairs)
 
     def remove(self, scope: Scope, uids: Iterable[Uid]) -> None:
         """Take *uids* out of the outer map; one that is not in it is left so."""
-        self._many.remove(self._outer[scope], [_KEY.pack(uid) for uid in uids])
+        with self._changing():
+            self._many.remove(self._outer[scope], [_KEY.pack(uid) for uid in uids])
 
     def put_blocks(self, scope: Scope, entries: Mapping[Block, RuleSet]) -> None:
         """Point each block to its prepared inner map: each block's change is one step."""
@@ -332,11 +351,15 @@ class Tracer:
         self._in_classes |= set(new)  # before: what a failed change left is taken out with them
         self._many.put(self._classes, pairs)
         blocks = {_block(one): _KEY.pack(wanted[rules].id) for one, rules in entries.items()}
-        self._blocks[scope].update_all(blocks)
+        with self._changing():
+            self._blocks[scope].update_all(blocks)
+            self.wait_for_programs()
 
     def remove_blocks(self, scope: Scope, blocks: Iterable[Block]) -> None:
         """Take *blocks* out; one that is not in is left so."""
-        self._blocks[scope].delete_all([_block(block) for block in blocks])
+        with self._changing():
+            self._blocks[scope].delete_all([_block(block) for block in blocks])
+            self.wait_for_programs()
 
     def keep_only(self, rule_sets: Iterable[RuleSet]) -> None:
         """Close the inner maps of all other rule sets."""
