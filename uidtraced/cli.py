@@ -112,11 +112,18 @@ def _complain(text: str) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    where = options.metrics
+    if where is not None and not where.is_loopback and not options.metrics_public:
+        _complain(
+            f"--metrics {where}: other machines could read who does how much; "
+            f"listen on 127.0.0.1:{where.port}, or add --metrics-public"
+        )
+        return Exit.USAGE
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload; until it can be one, there is no need
     start_log(_log_style(options.output))
     log = structlog.get_logger("uidtraced")
     try:
-        chosen = (options.policy, options.output, options.ring_size, options.pin_dir)
+        chosen = (options.policy, options.output, options.ring_size, options.pin_dir, where)
         daemon.run(daemon.Options(*chosen))
     except PolicyError as error:
         for problem in error.problems:  # by error(): what matters is the file, not our stack

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
@@ -47,21 +47,26 @@ from uidtraced.pump import Pump
 from uidtraced.reload import Reloader
 from uidtraced.restart import gap, open_store, settle
 from uidtraced.rules import machine_abis
-from uidtraced.status import Entries, Status
+from uidtraced.scrape import Scrape
+from uidtraced.status import Entries, SinceStart, Status
 from uidtraced.status import Kernel as KernelStatus
+from uidtraced.status import Output as OutputStatus
 from uidtraced.status import Policy as PolicyStatus
 from uidtraced.users import UserNames
+from uidtraced.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
-    from uidtraced.events.records import SyscallEvent
+    from uidtraced.events.records import GapRecord, SyscallEvent
     from uidtraced.events.sinks import Sink
     from uidtraced.keeper import InForce
     from uidtraced.rules import Plan
+    from uidtraced.scrape import Address
 
 log = structlog.get_logger("daemon")
+_T = TypeVar("_T")
 
 _TICK_SECONDS: Final = 2.5
 _TICKS_A_SIGN: Final = 4
@@ -89,6 +94,7 @@ class Options:
     output: Output
     ring_bytes: int
     pin_dir: Path | None = None
+    metrics: Address | None = None
 
 
 def resolve_output(output: Output) -> Output:
@@ -156,7 +162,9 @@ class _Service:
     ) -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self._policy = options.policy
+        self._options = options
+        self._gap: GapRecord | None = None
+        self._asked = Worker("status")
         self._tracer = tracer
         self._clock = WallClock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -174,15 +182,19 @@ class _Service:
         self._losses = Losses(self._lost, self._has_limits, self._accounts, names, self._clock)
         self._reloader = Reloader(options.policy, self._keeper, self._looked)
         self._control = Control({"plan": self._tell_plan, "status": self._tell_status})
+        self._scrape = self._open_metrics(options.metrics)
         self._started = self._clock.now()
 
     async def run(self) -> None:
         """Trace until a signal or a failure; raises the failure."""
         try:
+            if self._scrape is not None:
+                await self._scrape.start()
             journal = find_journald()
             self._tracer.exclude_journal(journal or 0)
             if self._tracer.adopted:
-                self._pump.emit(gap(self._tracer, self._accounts, self._clock))
+                self._gap = gap(self._tracer, self._accounts, self._clock)
+                self._pump.emit(self._gap)
                 self._losses.tell(self._pump.emit)
             self._looked(await self._reloader.start())
             self._pump.start()
@@ -206,6 +218,9 @@ class _Service:
         for task in self._tasks:
             task.cancel()
         await self._control.stop()
+        if self._scrape is not None:
+            await self._scrape.stop()
+        self._asked.close(_STOP_SECONDS)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)  # whatever they do: it ends
         self._reloader.close()  # before detaching, since a look that is under way may attach
@@ -275,30 +290,58 @@ class _Service:
         plan = await self._reloader.call(lambda: reconcile.read(self._tracer))
         return {"revision": self._keeper.revision, "plan": to_plain(plan)}
 
+    async def _ask(self, job: Callable[[], _T]) -> _T:
+        """Do *job* beside the loop, and beside changes of the policy, which may take long."""
+        return await asyncio.wrap_future(self._asked.submit(job))
+
+    def _open_metrics(self, address: Address | None) -> Scrape | None:
+        """Return what will serve the metrics at *address*; None for none, which costs nothing."""
+        if address is None:
+            return None
+        from uidtraced.metrics import render  # noqa: PLC0415  loads much that is for this alone
+
+        async def answer(accept: str) -> tuple[str, bytes]:
+            status = await self._status()
+            return await self._ask(lambda: render(status, accept))
+
+        return Scrape(address, answer)
+
     async def _tell_status(self) -> object:
+        status = await self._status()
+        return await self._ask(status.plain)
+
+    async def _status(self) -> Status:
         keeper, ring = self._keeper, self._tracer.ring
-        counters = await self._reloader.call(self._tracer.counters)
+        counters = await self._ask(self._tracer.counters)
         if self._names.prepare(counters):
             await asyncio.sleep(_NAMES_SECONDS)
         sha256 = None if keeper.in_force is None else keeper.in_force.sha256
-        status = Status(
+        return Status(
             pid=os.getpid(),
             started=self._started,
             problems=self._problems(),
             policy=PolicyStatus(
-                str(self._policy),
+                str(self._options.policy),
                 sha256,
                 keeper.revision,
                 keeper.last_error,
                 tuple(sorted(keeper.stale)),
+                keeper.applied_at,
             ),
             plan=keeper.plan,
             kernel=KernelStatus(
                 self._tracer.attached, ring.size, ring.pending_bytes(), self._tracer.batches
             ),
-            accounts=await self._reloader.call(self._accounts.all),
+            output=OutputStatus(
+                str(resolve_output(self._options.output)), self._pump.lag_seconds()
+            ),
+            since_start=SinceStart(
+                gaps=int(self._gap is not None),
+                gap_seconds=0.0 if self._gap is None else self._gap.duration_ns / 1e9,
+                tampered=0,
+            ),
+            accounts=await self._ask(self._accounts.all),
         )
-        return status.plain()
 
     def _problems(self) -> list[str]:
         found = []

@@ -95,6 +95,8 @@ class Keeper:
         self.plan = Plan()
         self.revision = 0
         self.in_force: InForce | None = None
+        self.applied_at: float | None = None
+        """When a policy came into force last, in seconds since 1970."""
         self.stale: frozenset[str] = frozenset()
         """Names for which the name service did not answer in time."""
         self.last_error: str | None = None
@@ -205,6 +207,7 @@ class Keeper:
         laps.end("kernel")
         self.plan = plan
         self.revision = self._store.revision = revision
+        self.applied_at = time.time()
         log.info("policy_applied", revision=self.revision, **laps.fields())
         self.in_force = InForce(
             revision=self.revision,

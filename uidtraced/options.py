@@ -12,6 +12,7 @@ from uidtraced import __version__
 from uidtraced.daemon import Output
 from uidtraced.kernel.tracer import DEFAULT_RING_BYTES
 from uidtraced.rules import Abi
+from uidtraced.scrape import Address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,6 +95,18 @@ def _add_run(run: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="in a bpffs: what is in the kernel goes on without the daemon, for the next one",
     )
+    run.add_argument(
+        "--metrics",
+        type=_address,
+        metavar="ADDR:PORT",
+        help="serve Prometheus metrics at http://ADDR:PORT/metrics; ADDR is 127.0.0.1 where left "
+        "out, and no other than a loopback address without --metrics-public",
+    )
+    run.add_argument(
+        "--metrics-public",
+        action="store_true",
+        help="let --metrics listen where other machines can connect and see who does how much",
+    )
 
 
 def _add_policy(command: argparse.ArgumentParser) -> None:
@@ -102,6 +115,13 @@ def _add_policy(command: argparse.ArgumentParser) -> None:
 
 def _add_format(command: argparse.ArgumentParser) -> None:
     command.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _ring_bytes(text: str) -> int:

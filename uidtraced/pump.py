@@ -12,6 +12,7 @@ comes waits no longer than the pause.
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Protocol
@@ -81,10 +82,18 @@ class Pump:
         self._busy = False
         self._turn: asyncio.Handle | None = None  # what is to be done next, if not to watch
         self._flows = False  # whether something came since the last pause
+        self._waits_since = 0.0
         self._batch: Sequence[SyscallEvent] = ()
         self._writer: int | None = None
         self.alive = False
         """Whether events flow, or wait for nothing but the sink."""
+
+    def lag_seconds(self) -> float:
+        """How old the oldest record is that the sink has not taken; 0.0 where it keeps up."""
+        if self._batch:
+            called = dt.datetime.fromisoformat(self._batch[0].ts).timestamp()
+            return max(0.0, time.time() - called)
+        return time.monotonic() - self._waits_since if self._busy else 0.0
 
     @property
     def waits(self) -> bool:
@@ -156,6 +165,8 @@ class Pump:
             self._write_own()
 
     def _wait(self) -> None:
+        if not self._busy:
+            self._waits_since = time.monotonic()
         self._busy = True
         self._unwatch()
         self._forget_writer()  # a sink that connected again may have the same number anew

@@ -60,6 +60,8 @@ class Policy:
     last_error: str | None
     stale: tuple[str, ...]
     """Names for which the name service did not answer in time."""
+    applied_at: float | None
+    """When a policy came into force last, in seconds since 1970; null where none has yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,28 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """Where events go."""
+
+    kind: str
+    """journal, json or text."""
+    lag_seconds: float
+    """How old the oldest record is that it has not taken yet; 0 where it keeps up."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinceStart:
+    """What happened to this daemon."""
+
+    gaps: int
+    """1 where it went on with what a daemon before it had left, else 0."""
+    gap_seconds: float
+    """For how long there was none."""
+    tampered: int
+    """Entries and programs that others changed in the kernel."""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """How the daemon is: healthy where there are no *problems*."""
 
@@ -85,7 +109,10 @@ class Status:
     policy: Policy
     plan: Plan
     kernel: Kernel
+    output: Output
+    since_start: SinceStart
     accounts: Sequence[Account]
+    version: str = __version__
 
     def plain(self) -> dict[str, Any]:
         """Return it as values that JSON has."""
@@ -93,12 +120,14 @@ class Status:
             "running": True,
             "healthy": not self.problems,
             "problems": list(self.problems),
-            "version": __version__,
+            "version": self.version,
             "pid": self.pid,
             "started": self.started,
             "policy": asdict(self.policy),
             "entries": asdict(Entries.of(self.plan)),
             "kernel": asdict(self.kernel),
+            "output": asdict(self.output),
+            "since_start": asdict(self.since_start),
             "users": [asdict(one) for one in self.accounts],
         }
 
@@ -108,6 +137,8 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
     policy, entries, kernel = status["policy"], status["entries"], status["kernel"]
     digest = policy["sha256"] or "unknown"
     attached = "attached" if kernel["attached"] else "detached, since nobody is traced"
+    output, past = status["output"], status["since_start"]
+    gap = f"{past['gap_seconds']:.3f} s without a daemon before it" if past["gaps"] else "no gap"
     found = [
         (
             f"{'healthy' if status['healthy'] else 'degraded'}: pid {status['pid']} "
@@ -115,11 +146,14 @@ def status_lines(status: Mapping[str, Any]) -> list[str]:
         ),
         *(f"problem: {one}" for one in status["problems"]),
         f"policy:  {policy['path']}, revision {policy['revision']}, sha256 {digest}",
+        *([f"refused: {policy['last_error']}"] if policy["last_error"] else ()),
         f"entries: {Entries(**entries).line()}, {entries['rule_sets']} rule sets",
         (
             f"kernel:  {attached}; ring of {kernel['ring_bytes']} bytes, "
             f"{kernel['pending_bytes']} waiting"
         ),
+        f"output:  {output['kind']}, {output['lag_seconds']:.3f} s behind",
+        f"so far:  {gap}, {past['tampered']} changes by others put right",
     ]
     rows = [_COLUMNS, *(_row(one) for one in status["users"])]
     if len(rows) > 1:
