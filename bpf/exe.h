@@ -113,7 +113,8 @@ static __always_inline __u64 exe_of(struct workspace *w, struct task_struct *tas
 		return key;
 	if (!bpf_map_lookup_elem(&exes, &key)) {
 		exe->marks = deleted ? UIDTRACED_M_DELETED : 0;
-		walk(exe, dentry, mnt);
+		/* as numbers: of typed pointers the verifier follows three times as many ways */
+		walk(exe, (void *)w->place.dentry, (void *)w->place.mnt);
 		bpf_map_update_elem(&exes, &key, exe, BPF_ANY);
 	}
 	*recent = key;

@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +68,18 @@ def test_the_object_and_the_module_agree_on_every_struct(tracer) -> None:
     assert event["size"] == EVENT_SIZE
     offsets = {member["name"]: member["bits_offset"] // 8 for member in event["members"]}
     assert offsets == EVENT_OFFSETS
+
+
+def test_no_program_takes_the_verifier_long(tracer) -> None:
+    # 1,000,000 would be refused; 600,000 took a second of the daemon's start
+    steps = {}
+    for path in Path("/proc/self/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            fields = dict(line.split(":\t") for line in path.read_text().splitlines())
+            if "verified_insns" in fields:
+                steps[fields["prog_id"]] = int(fields["verified_insns"])
+    assert len(steps) > 1
+    assert max(steps.values()) < 300_000
 
 
 def show(kind: str):
