@@ -35,10 +35,13 @@ static __always_inline void walk(struct exe *exe, struct dentry *dentry, struct 
 	struct dentry *parent, *root = BPF_CORE_READ(mnt, mnt_root);
 	struct mount *above, *mount = mount_of(mnt);
 	const unsigned char *name;
-	__u32 at = 0;
+	__u32 at;
 	long got;
 	int i;
 
+	exe->length = 0;
+	/* from memory: a number that the verifier knew to be 0 would be one more way to follow */
+	at = *(volatile __u32 *)&exe->length & (UIDTRACED_EXE_MAX - 1);
 	for (i = 0; i < MAX_STEPS; i++) {
 		if (dentry == root) {
 			above = BPF_CORE_READ(mount, mnt_parent);

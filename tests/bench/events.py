@@ -88,17 +88,13 @@ def run(options: argparse.Namespace) -> Report:
     return report
 
 
-_TICK_SECONDS = 1 / os.sysconf("SC_CLK_TCK")
-"""In steps of this /proc tells a process's time."""
-
-
 class Drained:
     """What became of *made* events: how many were *written*, in how long."""
 
     def __init__(self, made: int, written: int, seconds: float, cpu_seconds: float) -> None:
         self.lost = made - written
         self.per_second = written / seconds
-        self.per_cpu_second = written / max(cpu_seconds, _TICK_SECONDS)
+        self.per_cpu_second = written / cpu_seconds
 
 
 def _rows(what: str, drained: list[Drained], *goals: Goal) -> list[Row]:

@@ -123,14 +123,11 @@ class Policy:
 
 def usage_of(pid: int, root: Path = Path("/proc")) -> Usage:
     """Return what process *pid* has used so far; *root* is its own /proc."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    after_name = (root / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    cpu = (int(after_name[11]) + int(after_name[12])) / ticks
+    tasks = list((root / str(pid) / "task").iterdir())
+    # in ns, where /proc/PID/stat counts in hundredths of a second; of the threads that live
+    cpu = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
     rss = int(_status(root / str(pid) / "status")["VmRSS"].split()[0])
-    switches = sum(
-        int(_status(task / "status")["voluntary_ctxt_switches"])
-        for task in (root / str(pid) / "task").iterdir()
-    )
+    switches = sum(int(_status(task / "status")["voluntary_ctxt_switches"]) for task in tasks)
     return Usage(cpu, rss, switches)
 
 

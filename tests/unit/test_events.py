@@ -10,14 +10,17 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from fakes import EVENT
 from uidtraced.events.clock import WallClock
+from uidtraced.events.data import only_string, read_parts, show_data
 from uidtraced.events.decode import Decoder, Naming, event_structs, printable_comm
 from uidtraced.events.records import LossRecord, PolicyRecord
 from uidtraced.events.render import journal_entry, json_lines, message, text_lines
 from uidtraced.events.sinks import JournalSink, SinkClosedError, StreamSink
+from uidtraced.rules import Kind
 
 POLICY = PolicyRecord("2026-01-02T03:04:05.000000000Z", "policy", 3, "/p", "ab", 1, 2, 3, 4, 5)
 LOSS = LossRecord("2026-01-02T03:04:05.000000000Z", "loss", 1000, None, 12)
@@ -126,6 +129,18 @@ def test_the_decoder_reads_by_the_offsets_it_is_given() -> None:
     assert (first.seq, first.cpu, first.uid, first.user) == (5, 1, 1000, "u1000")
     assert (first.pid, first.tid, first.comm, first.loginuid) == (77, 78, "cat", None)
     assert (first.syscall, first.nr, first.abi, first.revision) == ("x86_64-80", 80, "x86_64", 2)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=40), st.sampled_from((0, 1, 2, 4, 8))), max_size=3))
+def test_a_lone_string_is_read_as_it_would_be_among_others(parts) -> None:
+    data = b"before" + b"".join(struct.pack("=HBB", len(one), 1, m) + one for one, m in parts)
+    whole = only_string(data, 6, len(data))
+    args = {"filename": "0x7f00"}
+    found = read_parts(data, 6, len(data))
+    said = show_data(args, (("filename", 1, Kind.STRING),), found, (0, 0x7F00, 0, 0, 0, 0))
+    assert (whole is not None) == ([mark for _, mark in parts] == [0])
+    if whole is not None:
+        assert (args, said) == ({"filename": whole}, (UNSET, UNSET))
 
 
 def test_an_event_of_another_shape_is_refused() -> None:
