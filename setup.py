@@ -12,7 +12,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).parent
 BPF_SOURCES = (
     *("uidtraced.bpf.c", "abi.h", "control.h", "data.h", "event.h", "exe.h", "limit.h"),
-    *("passage.h", "rules.h", "send.h", "task.h", "uring.h", "vmlinux.h"),
+    *("passage.h", "rules.h", "send.h", "share.h", "task.h", "uring.h", "vmlinux.h"),
 )
 TARGET_ARCH = {"x86_64": "x86", "aarch64": "arm64"}
 

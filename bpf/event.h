@@ -85,6 +85,7 @@ struct control {
 	__u32 generation;  /* of the programs that are to act: others may be on their way */
 	__u32 scopes;	   /* outer maps in use */
 	__u32 blocks;	   /* maps of blocks in use */
+	__u32 ring_bytes;  /* size of the ring */
 	__u32 results;	   /* whether the programs are attached that wait for them */
 	__u32 self_tgid;   /* the daemon, in the initial pid namespace */
 	__u32 journal_pid; /* the journal, in the daemon's pid namespace; 0 if none */

@@ -5,8 +5,10 @@
 
 #include "vmlinux.h"
 #include "event.h"
+#include "control.h"
 #include "data.h"
 #include "limit.h"
+#include "share.h"
 #include "task.h"
 #include <bpf/bpf_helpers.h>
 #include <stdbool.h>
@@ -34,6 +36,15 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } last_seq SEC(".maps");
+
+/* one value, of all uids: array maps are looked up without a call */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct shares);
+} shares SEC(".maps");
 
 static __always_inline struct counters *counters_of(__u32 uid)
 {
@@ -66,6 +77,32 @@ static __always_inline bool is_due(struct counters *counters, __u32 action, __u3
 	return true;
 }
 
+/*
+ * Nobody may have more in the ring than is free: who floods leaves room for others. While half of
+ * it is free nobody can have more than that.
+ */
+static __always_inline bool may_send(struct shares *all, __u32 share)
+{
+	__u64 waiting = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA), size = control.ring_bytes;
+
+	return 2 * waiting <= size ||
+	       (__s32)(all->sent[share] - all->taken[share]) <= (__s64)(size - waiting);
+}
+
+/* Put the event in the ring; whether it is in. */
+static __always_inline bool put_in_ring(struct workspace *w)
+{
+	__u32 zero = 0, share = share_of(w->e.uid), length = sizeof(w->e) + data_end(w);
+	struct shares *all = bpf_map_lookup_elem(&shares, &zero);
+
+	if (!all) /* cannot be: the array is whole */
+		return false;
+	if (!may_send(all, share) || bpf_ringbuf_output(&events, &w->e, length, 0))
+		return false;
+	__sync_fetch_and_add(&all->sent[share], record_bytes(length));
+	return true;
+}
+
 static __always_inline void send(struct workspace *w, struct counters *counters, __u16 outcome)
 {
 	__u32 zero = 0, one = 1;
@@ -77,7 +114,7 @@ static __always_inline void send(struct workspace *w, struct counters *counters,
 	w->e.seq = ++*seq;
 	w->e.cpu = bpf_get_smp_processor_id();
 	w->e.outcome = outcome;
-	if (bpf_ringbuf_output(&events, &w->e, sizeof(w->e) + data_end(w), 0)) {
+	if (!put_in_ring(w)) {
 		counters->ring_full++;
 		++*lost;
 	}

@@ -77,10 +77,12 @@ def control_socket(pid: int) -> Path:
 
 
 class Lines:
-    """The JSON lines of a stream, as they come."""
+    """The JSON lines of a stream, as they come; those of which *skip* is true are only counted."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, skip: Callable[[str], bool] | None = None) -> None:
         self.all: list[dict[str, Any]] = []
+        self.skipped = 0
+        self._skip = skip
         self.ended = False
         self._changed = threading.Condition()
         self._reads = threading.Event()
@@ -92,6 +94,9 @@ class Lines:
         while self._reads.wait() and (line := stream.readline()):
             if not line.endswith("\n"):
                 break  # the writer was killed amid a line
+            if self._skip is not None and self._skip(line):
+                self.skipped += 1
+                continue
             with self._changed:
                 self.all.append(json.loads(line))
                 self._changed.notify_all()
@@ -133,6 +138,7 @@ class Daemon:
     """`uidtraced run --output json`; `records` are its events, `path` is its policy.
 
     That is a file of its own with the text *policy*, or the file *policy* where it is a path.
+    Records of whose lines *skip* is true are only counted.
     """
 
     def __init__(
@@ -141,6 +147,7 @@ class Daemon:
         *arguments: str,
         wrap: Sequence[str] = (),
         command: Sequence[str] = COMMAND,
+        skip: Callable[[str], bool] | None = None,
     ) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="uidtraced-test-")
         if isinstance(policy, Path):
@@ -153,7 +160,7 @@ class Daemon:
             own_run([*wrap, *command]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.pid = self._process.pid
-        self.records = Lines(self._process.stdout)
+        self.records = Lines(self._process.stdout, skip)
         self.log = Lines(self._process.stderr)
 
     def ready(self) -> Daemon:
@@ -292,7 +299,7 @@ OURS = {
     *("on_sys_enter", "who_am_i", "real", "effective", "login", "rule_set", "events", "counts"),
     *("last_seq", ".data.control", "uidtrace.bss", "uidtrace.rodata", ".rodata.shapes"),
     *("on_sys_exit", "on_thread_end", "on_exec", "give_up", "passages", "long_passages"),
-    *("workspaces", "exes"),
+    *("workspaces", "exes", "shares"),
 }
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import struct
 import subprocess
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ import pytest
 
 import harness
 from harness import COMMAND, Daemon, as_user
+from uidtraced.kernel.libbpf import MapFd, check, ffi, lib
 
 HEAD = "version: 1\nusers:\n"
 LARGE = ("--ring-size", str(2**26))  # for what a loop makes while there is no daemon
@@ -70,6 +72,17 @@ def check_whole(records) -> None:
     assert {key for key, times in seen.items() if times > 1} <= marked
 
 
+def held(pins: Path) -> set[int]:
+    """Return the bytes that users are said to have in the ring, but for none."""
+    size = ffi.sizeof("struct shares")
+    (path,) = pins.glob("m-*-shares")
+    with MapFd(check("bpf_obj_get", lib.bpf_obj_get(os.fsencode(path)))) as shares:
+        numbers = struct.unpack(f"={size // 4}I", shares.lookup(bytes(4), size))
+    half = len(numbers) // 2
+    assert sum(numbers[:half]) > 0
+    return {sent - taken for sent, taken in zip(numbers[:half], numbers[half:], strict=True)} - {0}
+
+
 def test_a_daemon_that_was_killed_is_followed_without_a_loss(pins) -> None:
     policy = HEAD + '  1000: [chdir]\n  "2000-2999": [chdir]\n'
     arguments = ("--pin-dir", str(pins), *LARGE)
@@ -94,6 +107,8 @@ def test_a_daemon_that_was_killed_is_followed_without_a_loss(pins) -> None:
             as_user(2001, "env", "--chdir=/", "true")  # while there is no daemon
         with Daemon(policy, *arguments).ready() as daemon:
             made = stop()
+            daemon.at_rest()
+            assert held(pins) == set()
             assert daemon.stop() == 0
             records += daemon.records.all
     assert len({(one["cpu"], one["seq"]) for one in chdirs(records)}) == made

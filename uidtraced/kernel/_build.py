@@ -21,8 +21,11 @@ def declarations(header: str) -> str:
 
 
 HEADER = EVENT_H.read_text(encoding="utf-8")
+SHARE_H = (BPF / "share.h").read_text(encoding="utf-8")
 # data.h has what the maps hold that only the program reads
-STRUCTS = declarations(HEADER) + declarations((BPF / "data.h").read_text(encoding="utf-8"))
+STRUCTS = "".join(
+    map(declarations, (HEADER, SHARE_H, (BPF / "data.h").read_text(encoding="utf-8")))
+)
 LAYOUT = hashlib.sha256(STRUCTS.encode()).hexdigest()[:16]
 
 ffibuilder = FFI()
@@ -34,7 +37,7 @@ ffibuilder.cdef(
 )
 ffibuilder.set_source(
     "uidtraced.kernel._bpf",
-    f"#include <linux/types.h>\n{HEADER}"
+    f"#include <linux/bpf.h>\n{HEADER}{SHARE_H}"
     f'static const char *const uidtraced_layout = "{LAYOUT}";\n'
     + (HERE / "helpers.c").read_text(encoding="utf-8"),
     libraries=["bpf"],

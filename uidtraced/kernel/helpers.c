@@ -132,38 +132,77 @@ struct ring {
 	const uint64_t *producer;
 	const uint8_t *data; /* mapped twice in a row: no record is ever split */
 	size_t page;
+	struct shares *shares; /* NULL where the reader does not keep them */
 };
 
-static int ring_open(struct ring *ring, int map_fd, size_t size)
+/* Add the bytes of the records from at to end to what is taken of their shares, or (-1) take off.
+ */
+static void add_taken(struct ring *ring, uint64_t at, uint64_t end, int sign)
 {
-	size_t page = sysconf(_SC_PAGESIZE);
-	void *consumer, *producer;
+	while (at < end) {
+		const uint8_t *record = ring->data + (at & (ring->size - 1));
+		uint32_t header = __atomic_load_n((const uint32_t *)record, __ATOMIC_ACQUIRE);
+		uint32_t length = header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
+		const struct event *event = (const void *)(record + BPF_RINGBUF_HDR_SZ);
 
-	consumer = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, map_fd, 0);
-	if (consumer == MAP_FAILED)
-		return -errno;
-	producer = mmap(NULL, page + 2 * size, PROT_READ, MAP_SHARED, map_fd, page);
-	if (producer == MAP_FAILED) {
-		int err = -errno;
-
-		munmap(consumer, page);
-		return err;
+		if (header == length) /* whole: else its bytes are not counted as sent */
+			ring->shares->taken[share_of(event->uid)] += sign * record_bytes(length);
+		at += record_bytes(length);
 	}
-	ring->size = size;
-	ring->page = page;
-	ring->consumer = consumer;
-	ring->producer = producer;
-	ring->data = (const uint8_t *)producer + page;
-	return 0;
+}
+
+/*
+ * Say of each share that all was taken but what waits. A reader that died may have counted what it
+ * did not release. What is put in right now may be wrong by a record, until the next reader looks.
+ */
+static void settle_shares(struct ring *ring)
+{
+	uint64_t end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+
+	for (int share = 0; share < UIDTRACED_SHARES; share++)
+		ring->shares->taken[share] = ring->shares->sent[share];
+	add_taken(ring, *ring->consumer, end, -1);
 }
 
 static void ring_close(struct ring *ring)
 {
-	if (!ring->consumer)
-		return;
-	munmap(ring->consumer, ring->page);
-	munmap((void *)ring->producer, ring->page + 2 * ring->size);
-	ring->consumer = NULL;
+	if (ring->shares)
+		munmap(ring->shares, sizeof(*ring->shares));
+	if (ring->producer)
+		munmap((void *)ring->producer, ring->page + 2 * ring->size);
+	if (ring->consumer)
+		munmap(ring->consumer, ring->page);
+	*ring = (struct ring){};
+}
+
+static void *map_fd_at(int fd, off_t offset, size_t size, int access)
+{
+	void *found = mmap(NULL, size, access, MAP_SHARED, fd, offset);
+
+	return found == MAP_FAILED ? NULL : found;
+}
+
+/* shares_fd: the map of shares, which the only reader keeps; -1 for others */
+static int ring_open(struct ring *ring, int map_fd, size_t size, int shares_fd)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+
+	*ring = (struct ring){.size = size, .page = page};
+	ring->consumer = map_fd_at(map_fd, 0, page, PROT_READ | PROT_WRITE);
+	ring->producer = map_fd_at(map_fd, page, page + 2 * size, PROT_READ);
+	if (shares_fd >= 0)
+		ring->shares =
+			map_fd_at(shares_fd, 0, sizeof(*ring->shares), PROT_READ | PROT_WRITE);
+	if (!ring->consumer || !ring->producer || (shares_fd >= 0 && !ring->shares)) {
+		int err = -errno;
+
+		ring_close(ring);
+		return err;
+	}
+	ring->data = (const uint8_t *)ring->producer + page;
+	if (ring->shares)
+		settle_shares(ring);
+	return 0;
 }
 
 /*
@@ -199,7 +238,7 @@ static size_t ring_copy(struct ring *ring, struct event *out, size_t room, uint8
 			out[events++].data_at = used;
 			used += more;
 		}
-		at += (length + BPF_RINGBUF_HDR_SZ + 7) / 8 * 8;
+		at += record_bytes(length);
 	}
 	*position = at;
 	return events;
@@ -213,6 +252,8 @@ static __u64 ring_position(const struct ring *ring)
 
 static void ring_release(struct ring *ring, __u64 position)
 {
+	if (ring->shares)
+		add_taken(ring, *ring->consumer, position, 1);
 	__atomic_store_n(ring->consumer, position, __ATOMIC_RELEASE);
 }
 

@@ -15,6 +15,9 @@ EVENT_OFFSETS: Final[dict[str, int]] = {
 }
 """Where each member of `struct event` (bpf/event.h) lies, in bytes."""
 
+_BATCH: Final = 256
+"""Events that are copied at once, at the most."""
+
 _DATA_BYTES: Final = 1 << 20
 """Room for what the events of a batch point to; one has less than 10 KiB of it."""
 
@@ -24,7 +27,8 @@ class RingReader:
 
     *writing* is told up to which position the caller is about to write events, and 0 once that
     is done; *written_to* is what it was told last by a reader that died, whose events up to there
-    may have been written already.
+    may have been written already. *shares_fd* is the map in which the one reader that releases
+    keeps whose bytes wait.
     """
 
     def __init__(
@@ -33,19 +37,18 @@ class RingReader:
         size: int,
         writing: Callable[[int], None] = lambda _: None,
         written_to: int = 0,
-        batch_events: int = 256,
+        shares_fd: int = -1,
     ) -> None:
         self.size = size
         """Its bytes."""
         self._ring = ffi.new("struct ring *")
-        check("mmap of the ring buffer", lib.ring_open(self._ring, map_fd, size))
+        check("mmap of the ring buffer", lib.ring_open(self._ring, map_fd, size, shares_fd))
         self._position = ffi.new("__u64 *")
-        self._room = batch_events
         self._writing = writing
         self._written_to = written_to
         self.repeated = False
         """Whether the events copied last may have been written already, by a reader that died."""
-        self._events = ffi.new("struct event[]", batch_events)
+        self._events = ffi.new("struct event[]", _BATCH)
         self._data = ffi.new("uint8_t[]", _DATA_BYTES)
         self._view = memoryview(ffi.buffer(self._events))
         self._data_view = memoryview(ffi.buffer(self._data))
@@ -66,7 +69,7 @@ class RingReader:
         self.repeated = bool(lib.ring_position(self._ring) < self._written_to)
         limit = self._written_to if self.repeated else 0
         events = lib.ring_copy(
-            self._ring, self._events, self._room, self._data, _DATA_BYTES, limit, self._position
+            self._ring, self._events, _BATCH, self._data, _DATA_BYTES, limit, self._position
         )
         if not events:
             return self._view[:0], self._data_view[:0]

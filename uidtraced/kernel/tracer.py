@@ -120,7 +120,9 @@ class Tracer:
                 self._objects.ring_bytes(),
                 self._note_writing,
                 self._control.writing,
+                shares_fd=self._objects.maps["shares"].fd,
             )
+            self._control.ring_bytes = self.ring.size
             self._objects.keep()
         except BaseException:
             self.close()

@@ -1,0 +1,153 @@
+"""Who floods takes nothing from others: nobody may have more in the ring than is free."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness import Daemon
+from tracing import drain, enforce, open_tracer, rules
+from uidtraced.kernel.libbpf import ffi
+from uidtraced.kernel.ring import EVENT_SIZE, RingReader
+from uidtraced.rules import ScopePlan, Uid
+
+QUIET, FLOODS = Uid(64_500), Uid(64_501)
+SECONDS = 4
+"""Of a flood: the ring is full after a tenth of one."""
+RECORD = EVENT_SIZE + 16
+"""Bytes in the ring of a chdir("/"): header, event, part, rounded up."""
+RING = 2**20
+FULL = RING // RECORD
+"""Calls that would fill the ring."""
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory):
+    with harness.public_directory() as path:
+        yield harness.compile_c(path, Path(__file__).with_name("calls.c").read_text())
+
+
+class Callers:
+    """Processes that make calls until `stop`, which says how many, by uid."""
+
+    def __init__(self, stack: contextlib.ExitStack, program: Path) -> None:
+        self._stack = stack
+        self._program = program
+        self._running: list[tuple[int, subprocess.Popen]] = []
+
+    def start(self, uid: int, rate: int = 0, processes: int = 1) -> None:
+        for _ in range(processes):
+            one = subprocess.Popen(
+                [self._program, str(uid), str(rate)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            self._stack.enter_context(one)
+            self._stack.callback(one.kill)
+            self._running.append((uid, one))
+
+    def stop(self) -> Counter[int]:
+        made: Counter[int] = Counter()
+        for uid, one in self._running:
+            made[uid] += int(one.communicate("stop\n")[0])
+        self._running = []
+        return made
+
+
+def is_of_a_flood(line: str) -> bool:
+    return '"event":"syscall"' in line and f'"uid":{QUIET},' not in line
+
+
+@pytest.mark.parametrize("flooders", [1, 3])
+def test_a_flood_takes_nothing_from_a_thousand_calls_a_second(program, flooders) -> None:
+    floods = range(FLOODS, FLOODS + flooders)
+    policy = "version: 1\nusers:\n" + "".join(f"  {uid}: [chdir]\n" for uid in (QUIET, *floods))
+    with contextlib.ExitStack() as stack:
+        daemon = stack.enter_context(Daemon(policy, skip=is_of_a_flood)).ready()
+        callers = Callers(stack, program)
+        callers.start(QUIET, rate=1000)
+        for uid in floods:
+            callers.start(uid, processes=2)
+        deadline = time.monotonic() + 3 * harness.WAIT_SECONDS
+        while len(daemon.records.all) < SECONDS * 1000:
+            assert time.monotonic() < deadline, daemon.answer("status")
+            time.sleep(0.1)
+        made = callers.stop()
+        users = daemon.at_rest()
+        assert daemon.stop() == 0
+    quiet = [one for one in daemon.calls() if one["uid"] == QUIET]
+    assert len(quiet) == made[QUIET] == users[QUIET]["matched"] == users[QUIET]["written"]
+    for cpu in {one["cpu"] for one in quiet}:
+        numbers = [one["seq"] for one in quiet if one["cpu"] == cpu]
+        assert numbers == sorted(set(numbers))
+    told = Counter()
+    for one in daemon.records.all:
+        if one["event"] == "loss":
+            told[one["uid"]] += one["ring_full"]
+    for uid in floods:
+        one = users[uid]
+        assert one["matched"] == made[uid] == one["written"] + one["ring_full"]
+        assert one["ring_full"] == told.pop(uid) > 0
+    assert told == {}
+    assert daemon.records.skipped == sum(users[uid]["written"] for uid in floods)
+
+
+def flood(uid: int, calls: int) -> None:
+    code = f"import os\nos.setuid({uid})\nfor _ in range({calls}): os.chdir('/')"
+    subprocess.run(["/usr/bin/python3", "-S", "-c", code], check=True)
+
+
+def test_with_nobody_reading_a_flood_fills_half_and_who_comes_after_it_has_room() -> None:
+    with open_tracer(ring_bytes=RING) as tracer:
+        enforce(tracer, ScopePlan(dict.fromkeys((FLOODS, QUIET), rules("chdir"))))
+        for _ in range(3):  # what was taken is free again, to the last byte
+            flood(FLOODS, FULL)
+            held = tracer.ring.pending_bytes()
+            assert RING // 2 < held <= RING // 2 + RECORD
+            flood(QUIET, 500)
+            flood(FLOODS, 100)
+            by_uid = Counter(one.uid for one in drain(tracer))
+            assert by_uid == {FLOODS: held // RECORD, QUIET: 500}
+        assert tracer.counters()[QUIET].ring_full == 0
+        assert tracer.counters()[FLOODS].ring_full == 3 * (FULL + 100 - held // RECORD)
+
+
+def test_each_of_several_floods_finds_room_and_the_next_one_too() -> None:
+    uids = [Uid(uid) for uid in range(64_501, 64_506)]
+    with open_tracer(ring_bytes=RING) as tracer:
+        enforce(tracer, ScopePlan(dict.fromkeys(uids, rules("chdir"))))
+        free = RING
+        for uid in uids:
+            before = tracer.ring.pending_bytes()
+            flood(uid, FULL)
+            added = tracer.ring.pending_bytes() - before
+            assert free // 2 < added <= free // 2 + RECORD
+            free -= added
+
+
+@pytest.mark.parametrize("wrong", [-RING, RING])
+def test_what_a_daemon_that_died_left_wrong_is_put_right_by_the_next(wrong) -> None:
+    """One that dies amid a release has counted records as taken that the next one takes again."""
+    with open_tracer(ring_bytes=RING) as tracer:
+        enforce(tracer, ScopePlan(dict.fromkeys((FLOODS, QUIET), rules("chdir"))))
+        flood(FLOODS, 100)
+        maps = tracer._objects.maps
+        with (
+            mmap.mmap(maps["shares"].fd, ffi.sizeof("struct shares")) as memory,
+            ffi.from_buffer("struct shares *", memory) as shares,
+        ):
+            for share in range(len(shares.taken)):
+                shares.taken[share] = (shares.taken[share] + wrong) % 2**32
+        with RingReader(maps["events"].fd, RING, shares_fd=maps["shares"].fd):
+            flood(FLOODS, FULL)
+            assert RING // 2 < tracer.ring.pending_bytes() <= RING // 2 + RECORD
+            flood(QUIET, 500)
+            assert tracer.counters()[QUIET].ring_full == 0
