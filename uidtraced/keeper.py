@@ -11,6 +11,7 @@ import structlog
 
 from uidtraced import reconcile
 from uidtraced.errors import PolicyError, UidtracedError
+from uidtraced.memory import give_back
 from uidtraced.policy import load_source, read_source, understand
 from uidtraced.reconcile import RuleReader, RuleStore
 from uidtraced.rules import Plan
@@ -23,6 +24,8 @@ log = structlog.get_logger("policy")
 _ACCOUNTS: Final = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf")
 _ASK_AGAIN_SECONDS: Final = 30.0
 """Users of a remote directory come and go without a file that shows it."""
+_MANY: Final = 1000
+"""So many users take much memory while their plan is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,9 @@ class Keeper:
             duration_ns=laps.total_ns,
             **reconcile.count(actions, plan),
         )
+        if len(actions) + self.in_force.unchanged > _MANY:
+            del actions
+            give_back()
         return self.in_force
 
     def _refuse(self, problems: list[str]) -> None:

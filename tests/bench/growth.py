@@ -15,7 +15,7 @@ from bench.kernelmaps import growth_bytes, map_bytes
 from bench.peers import without_audit
 from bench.programs import Loop
 from bench.report import Goal, Report, Row
-from bench.service import NOBODY, Service
+from bench.service import NOBODY, Service, numbered_users
 from harness import public_directory
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ SIZES = (1, 10, 100, 1_000, 10_000, 100_000)
 RATES = (0, 1_000, 10_000, 30_000, 100_000)
 TURNS = 3
 GROUPS = 20
+ONE_BY_ONE = (10, 40_000)
 FIRST_ID = 20_000
 SECONDS = 3
 REST_SECONDS = 10
+SETTLE_SECONDS = 1
 GETPPID = 110  # x86_64
 OTHER = 2004
 PANELS = (
@@ -74,6 +76,8 @@ def run(options: argparse.Namespace) -> Report:
             with Service(NOBODY, wrap=_with_members(directory, size)) as service:
                 memory.append(_grow(service, size, loop, options.turns, report))
         report.rows += _per_user(sizes, memory)
+        with Service(NOBODY) as service:
+            report.rows.append(_named_one_by_one(service))
         with Service(f"version: 1\nusers:\n  {UID}: [openat]\n") as service:
             for rate in options.rates:
                 report.rows += _under(service, burst, rate)
@@ -109,6 +113,7 @@ def _grow(service: Service, size: int, loop: Loop, turns: int, report: Report) -
     groups = min(size, GROUPS)
     maps, rss_kib = map_bytes(), service.usage().rss_kib
     service.put(_policy(groups, 0))
+    time.sleep(SETTLE_SECONDS)  # what was needed only for the change goes back to the system
     held = growth_bytes(maps), (service.usage().rss_kib - rss_kib) * 1024
     swaps, edits, others, theirs = [], [], [], []
     for turn in range(1, turns + 1):
@@ -154,6 +159,19 @@ def _per_user(sizes: list[int], memory: list[tuple[int, int]]) -> list[Row]:
         Row.of("a further user: kernel memory", "bytes", [kernel], Goal(300)),
         Row.of("a further user: the daemon's memory", "bytes", [daemon], Goal(500)),
     ]
+
+
+def _named_one_by_one(service: Service) -> Row:
+    """Return what the daemon takes for each user who has a line of his own in the policy."""
+    held = []
+    for count in ONE_BY_ONE:
+        service.put(NOBODY.replace("{}", "\n" + numbered_users(count)))
+        time.sleep(SETTLE_SECONDS)
+        held.append(service.usage().rss_kib * 1024)
+    each = (held[-1] - held[0]) / (ONE_BY_ONE[-1] - ONE_BY_ONE[0])
+    return Row.of(
+        "a further user, named by a line: the daemon's memory", "bytes", [each], Goal(500)
+    )
 
 
 def _under(service: Service, burst: Burst, rate: int) -> list[Row]:

@@ -16,6 +16,13 @@ found = SystemDirectory().resolve(Names(frozenset({"root", "alice", "gone"}),
 groups = {name: sorted(uids) for name, uids in found.groups.items()}
 print(json.dumps([dict(found.users), groups, sorted(found.stale)]))
 """
+LIST = """
+import pwd
+from uidtraced.policy import nss
+listed = [(one.pw_name, one.pw_uid, one.pw_gid) for one in pwd.getpwall()]
+assert listed == list(nss.users()) == list(nss.users()), listed
+print(len(listed))
+"""
 PASSWD = "root:x:0:0::/:/bin/sh\nalice:x:1500:1500::/:/bin/sh\nbob:x:1501:1600::/:/bin/sh\n"
 GROUP = "root:x:0:\nalice:x:1500:\ndev:x:1600:alice,gone\n"
 
@@ -71,6 +78,12 @@ def test_members_are_those_of_the_list_and_of_the_primary_group(tmp_path) -> Non
     assert users == {"root": 0, "alice": 1500}
     assert groups == {"dev": [1500, 1501]}
     assert stale == []
+
+
+def test_all_who_can_be_listed_are_however_long_their_entry_is(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "PASSWD", PASSWD + f"long:x:7:8:{'x' * 40_000}:/:\n")
+    done = run(tmp_path, "files", sys.executable, "-P", "-c", LIST)
+    assert (done.stdout, done.stderr) == ("4\n", "")
 
 
 @pytest.fixture(scope="module")

@@ -138,6 +138,17 @@ def test_a_user_who_does_not_exist_is_a_warning_with_the_nearest_name() -> None:
     ]
 
 
+def test_equal_entries_of_a_policy_are_one_object() -> None:
+    text = "version: 1\nusers:\n  1: [kill]\n  2: [kill]\n  3: ['62']\n  4: [62]\n"
+    long = "  5: {syscalls: [kill], at: exit}\n  6: {syscalls: [kill], at: exit}\n"
+    users = load_source(Source("p.yaml", text + long, "")).policy.users
+    one, two, quoted, number, first, second = users.values()
+    assert one is two
+    assert first is second
+    assert first != one
+    assert quoted is not number
+
+
 def test_an_entry_without_calls_traces_nothing() -> None:
     assert plan("version: 1\nusers:\n  0: []\n").plan.scopes == {}
     assert plan("version: 1\nusers:\n").plan.scopes == {}

@@ -6,6 +6,7 @@ calls anything before it was looked at.
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -27,6 +28,8 @@ MAX_WORD_CHARS: Final = 256
 """The longest word; names of users have 32 characters, those of a directory some more."""
 
 TOO_MANY: Final = f"more than {MAX_PROBLEMS} problems; the others are not told"
+_ENTRY_DEPTH: Final = 2
+"""Where a user's entry is: many have the same."""
 _NO_KEY: Final = "?"
 """Stands in the path of what has no place in the document's value."""
 
@@ -45,15 +48,21 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What the text says: *value*, where each part of it stands, and where each key stands.
+    """What the text says.
 
     *problems* are what is wrong with the text itself; None stands in *value* for what they hit.
     """
 
     value: Value
-    positions: Mapping[Path, Position]
-    key_positions: Mapping[Path, Position]
     problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where each value of a document stands, and each key."""
+
+    values: Mapping[Path, Position]
+    keys: Mapping[Path, Position]
 
 
 def parse(source: Source) -> Document:
@@ -67,7 +76,18 @@ def parse(source: Source) -> Document:
         if isinstance(error, yaml.YAMLError):
             parser.problems.append(Problem(*explain(error, source.text), source.path))
         raise PolicyError(parser.problems) from error
-    return Document(value, parser.positions, parser.key_positions, tuple(parser.problems))
+    return Document(value, tuple(parser.problems))
+
+
+def places(source: Source) -> Places:
+    """Return where all of *source* stands, which `parse` has read to its end.
+
+    A reading of its own: most files are good, and then nobody asks.
+    """
+    values: dict[Path, Position] = {}
+    keys: dict[Path, Position] = {}
+    _Parser(source, values, keys).document()
+    return Places(values, keys)
 
 
 class _StopError(Exception):
@@ -75,11 +95,19 @@ class _StopError(Exception):
 
 
 class _Parser:
-    def __init__(self, source: Source) -> None:
+    def __init__(
+        self,
+        source: Source,
+        values: dict[Path, Position] | None = None,
+        keys: dict[Path, Position] | None = None,
+    ) -> None:
+        """Note in *values* and *keys* where they stand, where given."""
         self.source = source
         self.problems: list[Problem] = []
-        self.positions: dict[Path, Position] = {}
-        self.key_positions: dict[Path, Position] = {}
+        self._values = values
+        self._keys = keys
+        self._words: dict[str, str] = {}
+        self._entries: dict[str, Value] = {}
         self._nodes = 0
         self._end = Position(*end_of(source.text))
         self._loader = yaml.CSafeLoader(source.text)
@@ -131,7 +159,8 @@ class _Parser:
         if depth > MAX_DEPTH:
             self._problem(event, f"nested deeper than {MAX_DEPTH} levels")
             raise _StopError
-        self.positions[path] = self._place(event)
+        if self._values is not None:
+            self._values[path] = self._place(event)
         if isinstance(event, yaml.AliasEvent):
             self._problem(
                 event,
@@ -145,9 +174,11 @@ class _Parser:
             self._tag(event)
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(path, depth)
-        return self._mapping(path, depth)
+        is_list = isinstance(event, yaml.SequenceStartEvent)
+        value = self._sequence(path, depth) if is_list else self._mapping(path, depth)
+        if depth < _ENTRY_DEPTH:
+            return value
+        return self._entries.setdefault(repr(value), value)  # each once in memory
 
     def _tag(self, event: Any) -> None:
         tag = event.tag
@@ -166,19 +197,27 @@ class _Parser:
 
     def _mapping(self, path: Path, depth: int) -> dict[Any, Value]:
         found: dict[Any, Value] = {}
-        first: dict[str, Position] = {}  # by the key's text: 0 and "0" are one user
+        lines = array("I")  # of the keys in found
+        line_of: dict[str | int, int] = {}  # the same, from the first key on that stands twice
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
             position = self._place(event)
             key = self._key(event, path, depth)
             if key is None:  # told already; the value may be wrong too
                 self._node(self._next(), (*path, _NO_KEY), depth + 1)
                 continue
-            before = first.setdefault(str(key), position)
-            if before is not position:
-                where = f"line {before.line}" if before.line != position.line else "this line"
+            if (twin := _twin(key, found)) is None:
+                lines.append(position.line)
+                if line_of:
+                    line_of[key] = position.line
+            else:
+                line_of = line_of or dict(zip(found, lines, strict=True))
+                line = line_of[twin]
+                where = f"line {line}" if line != position.line else "this line"
                 self._problem(event, f'"{key}" stands in {where} already; join the two')
+                key = twin
             where_to = (*path, key)
-            self.key_positions[where_to] = position
+            if self._keys is not None:
+                self._keys[where_to] = position
             found[key] = self._node(self._next(), where_to, depth + 1)
         return found
 
@@ -216,10 +255,19 @@ class _Parser:
             )
             self._problem(event, said)
             return None
+        word = self._words.setdefault(event.value, event.value)  # each once in memory
         if not event.implicit[0]:  # quoted
-            return str(event.value)
+            return word
         try:
-            return resolve(event.value)
+            return resolve(word)
         except ValueError as error:
             self._problem(event, str(error))
             return None
+
+
+def _twin(key: str | int, among: Mapping[str | int, Value]) -> str | int | None:
+    """Return the key of the same text: 0 and "0" are one user."""
+    if key in among:
+        return key
+    other = str(key) if isinstance(key, int) else int(key) if key.isdecimal() else None
+    return other if other in among and str(other) == str(key) else None

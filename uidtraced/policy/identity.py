@@ -69,7 +69,10 @@ _FEW = 8
 
 def _users() -> dict[str, tuple[Uid, int]]:
     """Return uid and primary group by name; of two with one name the first counts, as in libc."""
-    return {_text(one.pw_name): (Uid(one.pw_uid), one.pw_gid) for one in reversed(pwd.getpwall())}
+    found: dict[str, tuple[Uid, int]] = {}
+    for name, uid, gid in nss.users():
+        found.setdefault(_text(name), (Uid(uid), gid))
+    return found
 
 
 class _Found:

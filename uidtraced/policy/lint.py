@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from uidtraced.policy.names import call_name, nearest, numbers, parse_selector
 from uidtraced.policy.plan import rules_of, uids_of
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from uidtraced.policy.load import Loaded
     from uidtraced.policy.who import Who
     from uidtraced.rules import Abi, Nr, RuleSet
+
+Warned: TypeAlias = "tuple[Who, str]"
+"""Whose entry a warning is about, and what it says."""
 
 _JOURNAL_EVENTS: Final = "about 20,000 a second"
 """What journald takes; docs/decisions.md has the measurement."""
@@ -49,10 +52,10 @@ def lint(
         *_all_of_root(loaded, identities),
         *(() if sees_io_uring else _io_uring(loaded)),
     ]
-    return tuple(sorted(found))
+    return loaded.problems(found)
 
 
-def _nobody(loaded: Loaded, identities: Identities, directory: Directory) -> Iterator[Problem]:
+def _nobody(loaded: Loaded, identities: Identities, directory: Directory) -> Iterator[Warned]:
     """Warn of users and groups that are not there."""
     missing = [
         who
@@ -64,41 +67,46 @@ def _nobody(loaded: Loaded, identities: Identities, directory: Directory) -> Ite
     for number, who in enumerate(missing):
         kind = "user" if isinstance(who, User) else "group"
         if who.name in identities.stale or known is None:
-            yield loaded.problem(
-                who, f'the name service does not answer for {kind} "{who.name}"; it is asked again'
+            yield (
+                who,
+                f'the name service does not answer for {kind} "{who.name}"; it is asked again',
             )
             continue
         names = known.users if isinstance(who, User) else known.groups
         hint = nearest(who.name, names) if number < _HINTS else None
         advice = f'did you mean "{hint}"?' if hint else "the entry takes effect when there is one"
-        yield loaded.problem(who, f'no {kind} "{who.name}"; {advice}')
+        yield (who, f'no {kind} "{who.name}"; {advice}')
 
 
-def _too_busy(loaded: Loaded) -> Iterator[Problem]:
+def _too_busy(loaded: Loaded) -> Iterator[Warned]:
     for who, entry in loaded.policy.users.items():
         limited = entry.limit is not None and entry.limit <= _JOURNAL_LIMIT
         if entry.mode == "count" or limited or entry.only is not None:
             continue
         busy = _first_of(_BUSY, rules_of(entry))
         if busy is not None:
-            yield loaded.problem(
+            yield (
                 who,
-                f'"{busy}" can happen more often than the journal takes events '
-                f"({_JOURNAL_EVENTS}); add limit: 1000/s, or mode: count",
+                (
+                    f'"{busy}" can happen more often than the journal takes events '
+                    f"({_JOURNAL_EVENTS}); add limit: 1000/s, or mode: count"
+                ),
             )
 
 
-def _all_of_root(loaded: Loaded, identities: Identities) -> Iterator[Problem]:
+def _all_of_root(loaded: Loaded, identities: Identities) -> Iterator[Warned]:
     native = machine_abis()[0]
     everything = {call for call in parse_selector("@all").calls if call[0] is native}
     for who, entry in loaded.policy.users.items():
         if entry.mode == "count" or not _covers(who, Uid(0), identities):
             continue
         if len(_calls_of(rules_of(entry)) & everything) > _NEARLY_ALL * len(everything):
-            yield loaded.problem(
+            yield (
                 who,
-                "every call of root is logged, which is most of what a machine does; "
-                "name the calls that matter",
+                (
+                    "every call of root is logged, which is most of what a machine does; "
+                    "name the calls that matter"
+                ),
             )
 
 
@@ -112,15 +120,17 @@ def _covers(who: Who, uid: Uid, identities: Identities) -> bool:
             return uid in uids_of(who, identities)
 
 
-def _io_uring(loaded: Loaded) -> Iterator[Problem]:
+def _io_uring(loaded: Loaded) -> Iterator[Warned]:
     """Warn once: where one entry forgets it, most do."""
     for who, entry in loaded.policy.users.items():
         calls = _calls_of(rules_of(entry))
         if calls & _files_and_network() and not calls & _calls(_IO_URING):
-            yield loaded.problem(
+            yield (
                 who,
-                "this kernel does not show what is done to files and sockets through io_uring; "
-                "add io_uring_setup to see who uses it (here and in other entries)",
+                (
+                    "this kernel does not show what is done to files and sockets through io_uring; "
+                    "add io_uring_setup to see who uses it (here and in other entries)"
+                ),
             )
             return
 

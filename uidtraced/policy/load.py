@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
 from uidtraced.errors import PolicyError, Problem
-from uidtraced.policy.document import MAX_PROBLEMS, TOO_MANY, Document, Path, Position, parse
-from uidtraced.policy.model import Entry, Patience, Policy
+from uidtraced.policy.document import (
+    MAX_PROBLEMS,
+    TOO_MANY,
+    Document,
+    Path,
+    Places,
+    Position,
+    parse,
+    places,
+)
+from uidtraced.policy.model import Entry, Policy, Reading
 from uidtraced.policy.names import NO_ADVICE, advice, nearest
 from uidtraced.policy.source import Source, read_source
 from uidtraced.policy.who import parse_who
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from uidtraced.policy.who import Who
 
@@ -26,16 +35,28 @@ _HINTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid policy, the file that it came from, and where the key of each entry stands."""
+    """A valid policy, and the file that it came from."""
 
     policy: Policy
     source: Source
-    where: Mapping[Who, Position]
+    _known: dict[Who, Position] = field(default_factory=dict)
 
-    def problem(self, who: Who, message: str) -> Problem:
-        """Return a problem with the entry of *who*."""
-        at = self.where[who]
-        return Problem(at.line, at.column, message, self.source.path)
+    def problems(self, found: Sequence[tuple[Who, str]]) -> tuple[Problem, ...]:
+        """Return problems with entries, each where its entry stands."""
+        if any(who not in self._known for who, _ in found):
+            told = {who for who, _ in found}
+            for path, position in places(self.source).keys.items():
+                if len(path) == 2 and path[0] == "users":  # noqa: PLR2004  a key of users
+                    who = parse_who(path[1])
+                    if who in told:
+                        self._known[who] = position
+        where = self._known
+        return tuple(
+            sorted(
+                Problem(where[who].line, where[who].column, message, self.source.path)
+                for who, message in found
+            )
+        )
 
 
 def load(path: pathlib.Path) -> Loaded:
@@ -47,30 +68,25 @@ def load_source(source: Source) -> Loaded:
     """Parse and validate *source*. Raises PolicyError with all that is wrong."""
     document = parse(source)
     try:
-        policy = Policy.model_validate(document.value, context=Patience(MAX_PROBLEMS))
+        policy = Policy.model_validate(document.value, context=Reading(MAX_PROBLEMS))
     except ValidationError as error:
-        raise PolicyError(_problems(error, document, source.path)) from error
+        raise PolicyError(_problems(error, document, source)) from error
     if document.problems:
         raise PolicyError(document.problems)
-    where = {
-        parse_who(path[1]): position
-        for path, position in document.key_positions.items()
-        if len(path) == 2 and path[0] == "users"  # noqa: PLR2004  a key of users
-    }
-    return Loaded(policy, source, where)
+    return Loaded(policy, source)
 
 
-def _problems(error: ValidationError, document: Document, path: str) -> list[Problem]:
+def _problems(error: ValidationError, document: Document, source: Source) -> list[Problem]:
+    path, stand = source.path, places(source)
     problems = list(document.problems)
     known = {(problem.line, problem.column) for problem in problems}
     hints = _HINTS
     found = error.errors(include_url=False, include_input=False)
     for one in found[: MAX_PROBLEMS + 1]:
-        at, is_key = _where(one["type"], one["loc"], document)
+        at, is_key = _where(one["type"], one["loc"], stand)
         message = _words(one, hints > 0)
         hints -= 1
-        positions = document.key_positions if is_key else document.positions
-        place = positions.get(at) or document.positions[()]
+        place = (stand.keys if is_key else stand.values).get(at) or stand.values[()]
         if (place.line, place.column) not in known:  # what the text's own problem left empty
             problems.append(Problem(place.line, place.column, message, path))
     problems.sort()
@@ -80,12 +96,12 @@ def _problems(error: ValidationError, document: Document, path: str) -> list[Pro
     return problems
 
 
-def _where(kind: str, loc: tuple[int | str, ...], document: Document) -> tuple[Path, bool]:
+def _where(kind: str, loc: tuple[int | str, ...], stand: Places) -> tuple[Path, bool]:
     """Return where in the file pydantic's *kind* of error at *loc* is, and whether at its key."""
     is_key = loc[-1:] == ("[key]",) or kind == "extra_forbidden"
     path: Path = ()
     for part in loc:
-        if (*path, part) in document.positions:  # the short form has no "syscalls" in the file
+        if (*path, part) in stand.values:  # the short form has no "syscalls" in the file
             path = (*path, part)
     return path, is_key
 

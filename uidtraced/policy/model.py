@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PlainValidator,
     ValidationInfo,
     WithJsonSchema,
@@ -31,24 +32,27 @@ _LIMIT: Final = re.compile(r"([1-9][0-9]{0,6})/s", re.ASCII)
 
 
 @dataclass(slots=True)
-class Patience:
-    """How many more refused values are told of: a file that is hopeless is not read to its end."""
+class Reading:
+    """What the parts of one file share while it is read."""
 
-    left: int
+    patience: int
+    """How many more refused values are told of: a file that is hopeless is not read to its end."""
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """By their text: most users have what others have, and then the same object."""
 
 
 def _told(parse: Callable[[Any], Any]) -> Callable[[Any, ValidationInfo], Any]:
     """Let the ValueErrors of *parse* keep their own words in pydantic's report."""
 
     def validate(value: Any, info: ValidationInfo) -> Any:
-        patience: Patience | None = info.context
-        if patience is not None and patience.left < 0:
+        reading: Reading | None = info.context
+        if reading is not None and reading.patience < 0:
             return None  # of a policy that is refused already
         try:
             return parse(value)
         except ValueError as error:
-            if patience is not None:
-                patience.left -= 1
+            if reading is not None:
+                reading.patience -= 1
             if isinstance(error, UnknownWordError):
                 context = {"text": str(error), "word": error.word}
                 raise PydanticCustomError("unknown_word", "{text}", context) from error
@@ -108,8 +112,8 @@ class _Model(BaseModel):
         if len(unknown) > _MANY_KEYS:
             known = ", ".join(cls.model_fields)
             raise _refused(f"{len(unknown)} unknown keys; known are {known}")
-        if isinstance(info.context, Patience):
-            info.context.left -= len(unknown)
+        if isinstance(info.context, Reading):
+            info.context.patience -= len(unknown)
         return value
 
 
@@ -158,10 +162,22 @@ class Entry(_Model):
         description="Most events per second and uid, such as 100/s; the rest is counted.",
     )
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _shared(
+        cls, value: Any, validate: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Any:
+        if not isinstance(info.context, Reading):
+            return validate(value)
+        text, entries = repr(value), info.context.entries
+        if text not in entries:
+            entries[text] = validate(value)
+        return entries[text]
+
     @model_validator(mode="before")
     @classmethod
     def _short_form(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(info.context, Patience) and info.context.left < 0:
+        if isinstance(info.context, Reading) and info.context.patience < 0:
             return {"syscalls": []}  # of a policy that is refused already
         if isinstance(value, dict):
             return value
