@@ -7,11 +7,11 @@ import mmap
 import subprocess
 import time
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 import harness
+from callers import Callers, caller_program
 from harness import Daemon
 from tracing import drain, enforce, open_tracer, rules
 from uidtraced.kernel.libbpf import ffi
@@ -29,37 +29,9 @@ FULL = RING // RECORD
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory):
-    with harness.public_directory() as path:
-        yield harness.compile_c(path, Path(__file__).with_name("calls.c").read_text())
-
-
-class Callers:
-    """Processes that make calls until `stop`, which says how many, by uid."""
-
-    def __init__(self, stack: contextlib.ExitStack, program: Path) -> None:
-        self._stack = stack
-        self._program = program
-        self._running: list[tuple[int, subprocess.Popen]] = []
-
-    def start(self, uid: int, rate: int = 0, processes: int = 1) -> None:
-        for _ in range(processes):
-            one = subprocess.Popen(
-                [self._program, str(uid), str(rate)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            self._stack.enter_context(one)
-            self._stack.callback(one.kill)
-            self._running.append((uid, one))
-
-    def stop(self) -> Counter[int]:
-        made: Counter[int] = Counter()
-        for uid, one in self._running:
-            made[uid] += int(one.communicate("stop\n")[0])
-        self._running = []
-        return made
+def program():
+    with caller_program() as path:
+        yield path
 
 
 def is_of_a_flood(line: str) -> bool:
