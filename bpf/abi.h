@@ -15,6 +15,11 @@
 
 #define X32_BIT 0x40000000 /* __X32_SYSCALL_BIT, arch/x86/include/uapi/asm/unistd.h */
 #define TS_COMPAT 0x0002   /* arch/x86/include/asm/thread_info.h: inside a 32-bit system call */
+#define NR_SOCKETCALL 102  /* arch/x86/entry/syscalls/syscall_32.tbl */
+#define NR_IPC 117
+/* a bit for each call that they make: include/uapi/linux/net.h and ipc.h */
+#define SOCKETCALLS 0x001ffffe
+#define IPC_CALLS 0x01e0781e
 
 static __always_inline __u64 nr_of(__u64 id)
 {
@@ -48,6 +53,25 @@ static __always_inline void read_args(const struct pt_regs *regs, __u32 abi, __u
 	args[5] = regs->r9;
 }
 
+/* The number of the call that nr makes, its own for those that make no other. */
+static __always_inline __u32 inner_nr(const struct pt_regs *regs, __u32 abi, __u32 nr)
+{
+	__u32 call, calls = SOCKETCALLS, first = UIDTRACED_SOCKETCALL;
+
+	if (abi != UIDTRACED_I386 || (nr != NR_SOCKETCALL && nr != NR_IPC))
+		return nr;
+	call = regs->bx;
+	if (nr == NR_IPC) {
+		call &= 0xffff; /* above is a version */
+		calls = IPC_CALLS;
+		first = UIDTRACED_IPC;
+	}
+	if (call > 31 || !(calls >> call & 1))
+		return nr;
+	barrier_var(call); /* else clang leaves out the mask, which old verifiers need */
+	return first + (call & 31);
+}
+
 #elif defined(__TARGET_ARCH_arm64)
 
 #define TIF_32BIT 22 /* arch/arm64/include/asm/thread_info.h */
@@ -72,6 +96,12 @@ static __always_inline void read_args(const struct pt_regs *regs, __u32 abi, __u
 	args[3] = regs->regs[3] & mask;
 	args[4] = regs->regs[4] & mask;
 	args[5] = regs->regs[5] & mask;
+}
+
+/* 32-bit programs of the EABI have neither socketcall nor ipc */
+static __always_inline __u32 inner_nr(const struct pt_regs *regs, __u32 abi, __u32 nr)
+{
+	return nr;
 }
 
 #endif

@@ -13,7 +13,9 @@
 #define SMALL_DATA 512		   /* most events have less */
 #define DATA_KEPT (DATA_MAX + 512) /* all that can be: DATA_MAX, and headers without bytes */
 #define DATA_MAX UIDTRACED_DATA_MAX
-#define SHAPES (UIDTRACED_NR_MAX * (UIDTRACED_ARM + 1))
+#define MSGRCV 12 /* include/uapi/linux/ipc.h */
+#define SHMAT 21
+#define SHAPES (UIDTRACED_NUMBERS * (UIDTRACED_ARM + 1))
 
 /* user space fills it before loading; by ABI and number */
 const volatile struct shape shapes[SHAPES] SEC(".rodata.shapes") = {};
@@ -151,7 +153,7 @@ static __always_inline void put_bytes(struct workspace *w, __u32 reg, __u64 addr
 /* a byte for each register; one number, so that it is read once and no bound is needed again */
 static __always_inline __u64 shape_of(struct event *e)
 {
-	__u32 index = e->abi * UIDTRACED_NR_MAX + e->nr;
+	__u32 index = e->abi * UIDTRACED_NUMBERS + e->nr;
 
 	barrier_var(index); /* else clang computes the address first, which verifiers refuse */
 	return index < SHAPES ? *(const volatile __u64 *)&shapes[index] : 0;
@@ -222,12 +224,57 @@ static __always_inline void read_data(struct workspace *w, __u32 mask, bool retu
 		put_strings(w);
 }
 
+/*
+ * Read those arguments of a call through socketcall or ipc that are in memory: all of socketcall's,
+ * of ipc what its fifth argument points to. The others stay in the registers of ipc, which user
+ * space knows.
+ */
+static __always_inline bool read_inner_args(struct workspace *w)
+{
+	__u32 words[UIDTRACED_ARGS] = {}, count = KIND(shape_of(&w->e), 6);
+	__u64 *args = w->e.args;
+
+	if (w->e.nr == UIDTRACED_IPC + MSGRCV && args[0] >> 16) /* the new way has none */
+		count = 0;
+	if (!count || count > UIDTRACED_ARGS)
+		return true;
+	if (w->e.nr >= UIDTRACED_IPC) {
+		if (bpf_probe_read_user(words, count * sizeof(*words), (void *)args[4]))
+			return false;
+		args[4] = words[0];
+		args[5] = words[1];
+		return true;
+	}
+	if (bpf_probe_read_user(words, count * sizeof(*words), (void *)args[1]))
+		return false;
+#pragma unroll
+	for (int i = 0; i < UIDTRACED_ARGS; i++)
+		args[i] = words[i];
+	return true;
+}
+
+/* What shmat through ipc returns is in memory. */
+static __always_inline __u64 result_in_memory(struct workspace *w, __u64 ret)
+{
+	__u32 address;
+
+	if (w->e.nr == UIDTRACED_IPC + SHMAT && !ret &&
+	    !bpf_probe_read_user(&address, sizeof(address), (void *)w->e.args[3]))
+		return address;
+	return ret;
+}
+
 /* The pages that a call touches are there when it has begun; try again what was not readable. */
 static __always_inline void read_again(struct workspace *w, bool returned)
 {
 	__u32 unread = w->unread;
 
-	if (unread) {
+	if (w->e.via & UIDTRACED_V_UNREAD) {
+		if (!read_inner_args(w))
+			return;
+		w->e.via = 0;
+		unread = ~0U;
+	} else if (unread) {
 		w->unread = 0;
 #pragma unroll
 		for (int reg = 0; reg < UIDTRACED_ARGS; reg++) {

@@ -5,6 +5,13 @@
 
 /* numbers from here on are never a match; the largest real one is 547 (x32) */
 #define UIDTRACED_NR_MAX 1024
+/*
+ * What 32-bit programs of x86 call through socketcall and ipc has numbers of its own behind: these
+ * and the number of the call there, include/uapi/linux/net.h and ipc.h.
+ */
+#define UIDTRACED_SOCKETCALL 1024
+#define UIDTRACED_IPC 1056
+#define UIDTRACED_NUMBERS 1088 /* so many with them */
 #define UIDTRACED_COMM_LEN 16
 #define UIDTRACED_ARGS 6
 
@@ -77,7 +84,7 @@ struct account {
 
 /* what user space sets while the program runs; each member is read at most once a call */
 struct control {
-	__u8 wanted[UIDTRACED_NR_MAX]; /* [nr]: a bit for each ABI in which somebody wants it */
+	__u8 wanted[UIDTRACED_NUMBERS]; /* [nr]: a bit for each ABI in which somebody wants it */
 	__u64 changes;	   /* grows with each change of the rules; odd while they are changed */
 	__u64 writing;	   /* the daemon writes the ring's events up to here; 0: none */
 	__u64 alive_ns;	   /* when the daemon was last seen alive, CLOCK_BOOTTIME */
@@ -105,6 +112,7 @@ enum uidtraced_outcome {
 enum uidtraced_via {
 	UIDTRACED_V_URING = 1,	    /* no system call: a request of io_uring that stands for it */
 	UIDTRACED_V_REGISTERED = 2, /* its file is the ring's of that number, not an fd */
+	UIDTRACED_V_UNREAD = 4, /* args are those of socketcall or ipc: its own were unreadable */
 };
 
 /* the operations that stand for a system call: include/uapi/linux/io_uring.h, as of Linux 6.18 */
@@ -191,7 +199,9 @@ enum uidtraced_kind {
 
 /* of each call: how its arguments are read */
 struct shape {
-	__u8 kind[8]; /* by register; the last two are none */
+	__u8 kind[6]; /* by register */
+	__u8 words;   /* of a call through socketcall or ipc: arguments that are in memory */
+	__u8 none;
 };
 
 /* what was read of one argument: this, then length bytes; a vector has one for each string */

@@ -106,7 +106,7 @@ static __always_inline void finish(__u64 key, __u16 outcome, __u64 ret, bool uri
 	counters = counters_of(w->e.uid);
 	if (!counters || !is_due(counters, w->action, w->limit, w->payer))
 		return;
-	w->e.ret = ret;
+	w->e.ret = !uring && outcome == UIDTRACED_RETURNED ? result_in_memory(w, ret) : ret;
 	w->e.duration_ns = bpf_ktime_get_boot_ns() - w->e.boot_ns;
 	/* after execve the memory is another program's */
 	if (uring && !failed)

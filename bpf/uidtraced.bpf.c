@@ -101,6 +101,9 @@ int on_sys_enter(__u64 *ctx)
 	abi = abi_of(task, number);
 	if (abi > UIDTRACED_ARM || !(wanted >> abi & 1))
 		return 0;
+	nr = inner_nr(regs, abi, nr);
+	if (nr >= UIDTRACED_NR_MAX && !(control.wanted[nr] >> abi & 1))
+		return 0;
 
 	call.nr = nr;
 	call.abi = abi;
@@ -118,7 +121,10 @@ int on_sys_enter(__u64 *ctx)
 	w->e.via = 0;
 	w->e.euid = euid_of(task);
 	read_args(regs, abi, w->e.args);
-	read_data(w, ~0U, false);
+	if (w->e.nr >= UIDTRACED_NR_MAX && !read_inner_args(w))
+		w->e.via = UIDTRACED_V_UNREAD;
+	else
+		read_data(w, ~0U, false);
 	send_or_keep(w, counters, for_exit, (__u64)task);
 	return 0;
 }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from uidtraced.policy.names import call_name, numbers
+from uidtraced.multiplexers import INNER
+from uidtraced.policy.names import call_name, calls_named
 from uidtraced.reconcile import Action, Create, Delete, Everyone, Swap
 from uidtraced.rules import Abi, Flag, RuleSet, Scope, UidRange, machine_abis
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from uidtraced.reconcile import Key
-    from uidtraced.rules import Uid
+    from uidtraced.rules import Nr, Uid
 
 _SIGNS: Final = {"create": "+", "swap": "~", "delete": "-"}
 _COLORS: Final = {"+": "\x1b[32m", "~": "\x1b[33m", "-": "\x1b[31m"}
@@ -27,14 +28,20 @@ def words(rules: RuleSet) -> list[str]:
     ``openat`` is the call in every ABI of the machine that has it, ``i386:open`` in that one;
     brackets hold what is not the default.
     """
-    abis: dict[tuple[str, str], set[Abi]] = defaultdict(set)
+    calls: dict[str, set[tuple[Abi, Nr]]] = defaultdict(set)
     for rule in rules:
-        how = _how(rule.flags, rule.limit)
-        abis[call_name(rule.abi, rule.nr), how].add(rule.abi)
+        calls[_how(rule.flags, rule.limit)].add((rule.abi, rule.nr))
+    abis: dict[tuple[str, str], set[Abi]] = defaultdict(set)
+    implied: dict[tuple[str, str], set[Abi]] = defaultdict(set)  # by socketcall or ipc
+    for how, those in calls.items():
+        for abi, nr in those:
+            by_other = nr in INNER and (abi, INNER[nr][0].nr) in those
+            (implied if by_other else abis)[call_name(abi, nr), how].add(abi)
     found = []
     for (name, how), there in abis.items():
-        every = {abi for abi in machine_abis() if name in numbers(abi)}
-        labels = [""] if there == every else [f"{abi.label}:" for abi in sorted(there)]
+        every = {abi for abi in machine_abis() if calls_named(abi, name)}
+        whole = there | implied[name, how] == every
+        labels = [""] if whole else [f"{abi.label}:" for abi in sorted(there)]
         found += [f"{label}{name}{how}" for label in labels]
     return sorted(found)
 

@@ -45,10 +45,10 @@ def flags(said: str) -> tuple[str | None, int]:
     words, number = [], 0
     for part in re.split(r"(?<=/)\|", said):
         found = COMMENT.fullmatch(part)
-        if found is None:
+        if found is None and (plain := number_of(part)) is None:
             return None, 0
-        words.append(found["words"])
-        number |= number_of(found["number"]) or 0
+        words.append(found["words"] if found else part)
+        number |= (number_of(found["number"]) or 0) if found else plain
     return "|".join(words), number
 
 
@@ -111,9 +111,9 @@ def pairs(call: Call, args: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 def differences(call: Call, event: dict[str, Any]) -> list[str]:
     """Return what differs between the two, the explained left out."""
     found = []
-    if event["syscall"] == "socketcall":
-        event = {**event, "args": {}}
-    elif len(call.args) > len(event["args"]) and call.name not in explained.NOT_ARGUMENTS:
+    if call.name == "socketcall" and "via" in event:  # UNREADABLE
+        event = {**event, "args": {"call": f"SYS_{event['syscall'].upper()}", **event["args"]}}
+    if len(call.args) > len(event["args"]) and call.name not in explained.NOT_ARGUMENTS:
         found.append(f"{len(call.args)} arguments, the event has {len(event['args'])}")
     for name, said, value in pairs(call, event["args"]):
         if not same_argument(said, value) and not explained.argument(call, name, said, value):

@@ -17,10 +17,11 @@ NEVER_SEEN: Final = (
     "strace cannot see how the last call of a killed thread ends, the kernel's tracepoint can"
 )
 NO_CALL: Final = "a number without a name is in no set of calls"
-SOCKETCALL: Final = (
-    "strace names the call that socketcall makes and has its arguments from memory, an event has "
-    "socketcall with the name as an argument"
+UNREADABLE: Final = (
+    "where the arguments of a call through socketcall or ipc are unreadable, strace shows "
+    "socketcall itself, and those of ipc in the call's order; an event the call with the others'"
 )
+IN_MEMORY: Final = "strace shows semctl's last argument through ipc in brackets"
 
 
 def _is_address(value: Any) -> bool:
@@ -31,6 +32,8 @@ def argument(call: Call, name: str, said: str, value: Any) -> str | None:
     """Return why an argument may differ; None where it may not."""
     if _is_address(value) and said[0] in '"[{':
         return BUFFERS
+    if (call.name, name) == ("semctl", "arg"):
+        return IN_MEMORY if said in (f"[{value:#x}]", f"[{value or 'NULL'}]") else None
     if (call.name, name) == ("mmap2", "pgoff") and int(said, 0) == value * 4096:
         return PAGES
     return None
@@ -43,8 +46,8 @@ def result(call: Call) -> str | None:
 
 def name(event: dict[str, Any]) -> str:
     """Return what strace calls the call of *event*."""
-    if event["syscall"] == "socketcall":  # SOCKETCALL
-        return str(event["args"]["call"]).removeprefix("SYS_").lower()
+    if event.get("via") == "socketcall" and "args" in event["args"]:  # UNREADABLE
+        return "socketcall"
     return str(event["syscall"])
 
 
@@ -82,6 +85,8 @@ def names(call: Call, args: dict[str, Any]) -> list[str]:
     """Return the names of the arguments that strace shows, in its order."""
     if call.name in NOT_ARGUMENTS:
         return []
+    if call.name == "msgrcv" and "ptr" in args:  # UNREADABLE
+        return ["first", "ptr", "second", "third"]
     if call.name == "futex":
         for word, found in FUTEX.items():
             if args["op"].startswith(word):

@@ -14,6 +14,7 @@ SOURCES: Final[dict[str, tuple[str, ...]]] = {
     "literals": (),
     "long_names": (),
     "net32": ("-m32",),
+    "ipc32": ("-m32",),
     "bad_pointers": (),
     "sockets": (),
     "signals": (),

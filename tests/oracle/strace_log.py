@@ -11,7 +11,7 @@ from pathlib import Path
 # structs as addresses, but for what events show too; flags as number and words
 STRUCTS = (
     "execve,execveat,connect,bind,sendto,accept,accept4,getsockname,getpeername,recvfrom,"
-    "?socketcall"
+    "?socketcall,semctl,msgrcv"
 )
 OPTIONS = [*("-ff", "-q", "-s", "100000", "-X", "verbose"), *("-e", f"verbose={STRUCTS}")]
 LIMIT_SECONDS = 60.0

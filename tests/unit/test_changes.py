@@ -25,6 +25,13 @@ def test_rules_read_as_a_policy_says_them() -> None:
     assert words(frozenset({Rule(Abi.X86_64, Nr(1001))})) == ["x86_64:syscall_1001"]
 
 
+def test_what_is_made_through_socketcall_is_not_told_twice() -> None:
+    assert words(rules("connect", "i386:accept")) == ["connect", "i386:accept"]
+    assert words(rules("accept4")) == ["accept4", "i386:accept"]
+    assert words(rules("socketcall")) == ["socketcall"]
+    assert words(rules("socketcall", "accept", "bind")) == ["accept", "bind", "socketcall"]
+
+
 def test_a_change_shows_what_each_gains_and_loses() -> None:
     wide = UidRange(Uid(10), Uid(19))
     old = Plan({Scope.REAL: ScopePlan({Uid(0): rules("open"), Uid(5): rules("close")})})

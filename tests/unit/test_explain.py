@@ -56,6 +56,14 @@ def test_a_name_has_its_number_in_each_abi_and_the_sets_it_is_in() -> None:
     assert rows("arm:execve", "--abi", "arm")[1:-1] == [["arm", "11", "execve"]]
 
 
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="32-bit arm has none")
+def test_what_is_made_through_another_call_is_said() -> None:
+    assert rows("connect")[-1] == ["i386", "makes", "it", "through", "socketcall", "too"]
+    assert rows("send")[-1] == ["i386", "makes", "it", "through", "socketcall"]
+    assert " ".join(rows("ipc")[-1]).startswith("logged as what it makes: semop semget semctl ")
+    assert rows("x86_64:connect")[-1][0] == rows("openat")[-1][0] == "in"
+
+
 def test_a_number_has_its_name_in_each_abi() -> None:
     if os.uname().machine == "x86_64":
         assert rows("11")[1:] == [

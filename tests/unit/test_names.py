@@ -9,6 +9,7 @@ import pytest
 from system_calls import syscalls
 
 from uidtraced.errors import PolicyError
+from uidtraced.multiplexers import INNER
 from uidtraced.policy import call_name
 from uidtraced.policy.load import load_source
 from uidtraced.policy.names import numbers, parse_selector, set_calls
@@ -79,7 +80,8 @@ def test_what_is_said_to_be_elsewhere_is_nowhere_here() -> None:
 
 def test_all_is_every_call_of_every_abi() -> None:
     calls = parse_selector("@all", X86).calls
-    assert calls == {(abi, nr) for abi in X86 for nr in numbers(abi).values()}
+    table = {(abi, nr) for abi in X86 for nr in numbers(abi).values()}
+    assert calls == table | {(Abi.I386, nr) for nr in INNER}
     assert parse_selector("i386:@all", X86).calls == {one for one in calls if one[0] is Abi.I386}
 
 
@@ -93,6 +95,34 @@ def test_a_set_can_be_of_one_abi_and_be_taken_away() -> None:
     taken = parse_selector("!i386:@swap", X86)
     assert taken.excludes
     assert taken.calls == parse_selector("i386:@swap", X86).calls
+
+
+def through(*words: str) -> set[str]:
+    """Return what is seen through socketcall by the rules of *words*, some with `!`."""
+    added, taken = set(), set()
+    for one in (parse_selector(word, X86) for word in words):
+        (taken if one.excludes else added).update(one.calls)
+    return {INNER[nr][1] for abi, nr in added - taken if nr in INNER and abi is Abi.I386}
+
+
+def test_a_call_is_also_what_is_made_through_socketcall() -> None:
+    assert through("connect") == through("i386:connect") == through("i386:362") == {"connect"}
+    assert through("x86_64:connect") == through("getpid") == set()
+    assert through("accept") == {"accept"}
+    assert through("accept4") == {"accept", "accept4"}
+    assert through("recvfrom") == {"recv", "recvfrom"}
+    assert through("semtimedop_time64") == {"semop", "semtimedop"}
+    assert parse_selector("accept", ARM).calls == {(Abi.ARM64, 202), (Abi.ARM, 285)}
+
+
+def test_socketcall_is_all_that_it_makes_and_each_can_be_taken_away() -> None:
+    every = through("socketcall")
+    assert len(every) == 20
+    assert through("i386:102") == every
+    assert through("@network-io") == every
+    assert through("@network-io", "!connect") == every - {"connect"}
+    assert through("connect", "getpid", "!socketcall") == set()
+    assert len(through("ipc")) == 12
 
 
 def test_no_word_selects_what_cannot_be_traced() -> None:

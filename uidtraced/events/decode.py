@@ -13,11 +13,13 @@ from msgspec import UNSET, UnsetType
 from uidtraced.events.arguments import args_reader
 from uidtraced.events.clock import SECOND_NS, WallClock
 from uidtraced.events.data import Names, only_string, read_parts, show_data
+from uidtraced.events.inner import inner_reader
 from uidtraced.events.records import Argument, SyscallEvent
 from uidtraced.events.results import result
 from uidtraced.events.shapes import shaped
 from uidtraced.events.text import text
-from uidtraced.events.uring import LAYOUT, request_args
+from uidtraced.events.uring import LAYOUT, URING, request_args
+from uidtraced.multiplexers import INNER
 from uidtraced.rules import Abi, Kind, Nr, Outcome, Uid
 
 NO_UID: Final = 2**32 - 1
@@ -94,10 +96,10 @@ class Naming:
 
 
 _ReadArgs: TypeAlias = Callable[[Sequence[int]], dict[str, Argument]]
-_Via: TypeAlias = Literal["io_uring"] | UnsetType
+_Via: TypeAlias = Literal["io_uring", "socketcall", "ipc"] | UnsetType
 _Shape: TypeAlias = Sequence[tuple[str, int, Kind]]
-_Call: TypeAlias = tuple[Abi, str, str, _Via, _ReadArgs, _Shape, str | None]
-"""ABI and its label, the call's name, `via`, its arguments, and which one is all its data."""
+_Call: TypeAlias = tuple[Abi, str, int, str, _Via, _ReadArgs, _Shape, str | None]
+"""ABI and its label, number, name, `via`, how arguments are read, and which one is all its data."""
 _Caller: TypeAlias = tuple[
     int, str | None, int, int | None, int, int, str, str | None, int, str | None
 ]
@@ -113,14 +115,24 @@ class _Calls(dict[tuple[int, int, int], _Call]):
         nr, number, via = key
         abi = Abi(number)
         name = self._name(abi, Nr(nr))
-        read: _ReadArgs = args_reader(abi, name)
-        if via:
+        how: _Via = UNSET
+        read: _ReadArgs
+        shape: _Shape
+        if nr in INNER:
+            through = INNER[Nr(nr)][0]
+            how = through.name
+            read, shape = inner_reader(Nr(nr), via)
+            nr = through.nr
+        elif via & URING:
+            how = "io_uring"
             read = functools.partial(request_args, name, via=via)
-        shape = shaped(LAYOUT if via else abi, name)
+            shape = shaped(LAYOUT, name)
+        else:
+            read = args_reader(abi, name)
+            shape = shaped(abi, name)
         strings = [arg for arg, _, kind in shape if kind is Kind.STRING]
         string = strings[0] if len(shape) == len(strings) == 1 else None
-        how: _Via = "io_uring" if via else UNSET
-        found = self[key] = (abi, abi.label, name, how, read, shape, string)
+        found = self[key] = (abi, abi.label, nr, name, how, read, shape, string)
         return found
 
 
@@ -168,7 +180,7 @@ class Decoder:
             boot_ns, seq, a, b, c, d, e, f, ret, duration_ns,
             cpu, revision, data_at, data_bytes, nr, abi, via, outcome, who,
         ) in self._event.iter_unpack(batch):  # fmt: skip
-            known, label, name, how, read, shape, string = calls[nr, abi, via]
+            known, label, number, name, how, read, shape, string = calls[nr, abi, via]
             uid, user, euid, loginuid, pid, tid, comm, exe, ppid, cgroup = callers[who]
             raw = (a, b, c, d, e, f)
             ns = boot_ns - second_ns
@@ -193,7 +205,7 @@ class Decoder:
             events.append(SyscallEvent(
                 f"{prefix}{ns:09d}Z", "syscall", seq, cpu,
                 uid, user, euid, loginuid, pid, tid, comm, exe, ppid, cgroup,
-                label, nr, name, how, args, cut, address,
+                label, number, name, how, args, cut, address,
                 returned, error, duration, revision, UNSET,
             ))  # fmt: skip
         return events

@@ -338,15 +338,47 @@ BPF: Final = choice(
         "BPF_PROG_BIND_MAP BPF_TOKEN_CREATE"
     )
 )
-# include/uapi/linux/net.h
-SOCKETCALL: Final = choice(
-    row(
-        "SYS_SOCKET SYS_BIND SYS_CONNECT SYS_LISTEN SYS_ACCEPT SYS_GETSOCKNAME SYS_GETPEERNAME "
-        "SYS_SOCKETPAIR SYS_SEND SYS_RECV SYS_SENDTO SYS_RECVFROM SYS_SHUTDOWN SYS_SETSOCKOPT "
-        "SYS_GETSOCKOPT SYS_SENDMSG SYS_RECVMSG SYS_ACCEPT4 SYS_RECVMMSG SYS_SENDMMSG",
-        1,
-    )
+# include/uapi/linux/ipc.h
+_IPC_64: Final = 0x100
+_IPC_CMD: Final = row("IPC_RMID IPC_SET IPC_STAT IPC_INFO")
+
+
+def _ipc_command(names: str) -> Words:
+    """Return words for a command of semctl and the like; *names* are from 11 on."""
+    known = choice({**_IPC_CMD, **row(names, 11)})
+
+    def words(number: int) -> str:
+        new = "IPC_64|" if number & _IPC_64 else ""
+        return new + known(number & ~_IPC_64)
+
+    return words
+
+
+def _with_mode(many: Mapping[str, int]) -> Words:
+    """Return words for flags with permission bits below them."""
+    known = flags(many)
+
+    def words(number: int) -> str:
+        above = number & ~0o777
+        mode = f"0{number & 0o777:o}".zfill(3)
+        return f"{known(above)}|{mode}" if above else mode
+
+    return words
+
+
+# include/uapi/linux/sem.h, msg.h, shm.h
+SEM_CMD: Final = _ipc_command(
+    "GETPID GETVAL GETALL GETNCNT GETZCNT SETVAL SETALL SEM_STAT SEM_INFO SEM_STAT_ANY"
 )
+MSG_CMD: Final = _ipc_command("MSG_STAT MSG_INFO MSG_STAT_ANY")
+SHM_CMD: Final = _ipc_command("SHM_LOCK SHM_UNLOCK SHM_STAT SHM_INFO SHM_STAT_ANY")
+IPC_KEY: Final = choice({"IPC_PRIVATE": 0})
+IPC_GET: Final = _with_mode({"IPC_CREAT": 0o1000, "IPC_EXCL": 0o2000, "IPC_NOWAIT": 0o4000})
+SHM_GET: Final = _with_mode(
+    {"IPC_CREAT": 0o1000, "IPC_EXCL": 0o2000, "SHM_HUGETLB": 0o4000, "SHM_NORESERVE": 0o10000}
+)
+SHM_AT: Final = flags(bits("SHM_RDONLY SHM_RND SHM_REMAP SHM_EXEC", 12))
+IPC_MESSAGE: Final = flags(bits("IPC_NOWAIT MSG_NOERROR MSG_EXCEPT MSG_COPY", 11))
 
 
 def _for(calls: str, argument: str, words: Words) -> Iterable[tuple[tuple[str, str], Words]]:
@@ -407,7 +439,15 @@ WORDS: Final[Mapping[tuple[str, str], Words]] = dict(
         *_for("prctl", "option", PRCTL),
         *_for("ptrace", "request", PTRACE),
         *_for("bpf", "cmd", BPF),
-        *_for("socketcall", "call", SOCKETCALL),
+        *_for("semget msgget shmget", "key", IPC_KEY),
+        *_for("semget", "semflg", IPC_GET),
+        *_for("msgget", "msgflg", IPC_GET),
+        *_for("shmget", "shmflg", SHM_GET),
+        *_for("shmat", "shmflg", SHM_AT),
+        *_for("msgsnd msgrcv", "msgflg", IPC_MESSAGE),
+        *_for("semctl", "cmd", SEM_CMD),
+        *_for("msgctl", "cmd", MSG_CMD),
+        *_for("shmctl", "cmd", SHM_CMD),
     ]
 )
 """What to call the numbers of an argument, by call and argument."""

@@ -58,15 +58,18 @@ class SyscallEvent(msgspec.Struct, frozen=True, gc=False):
     abi: str
     """How the kernel was entered: x86_64, i386, x32, arm64 or arm."""
     nr: int
-    """The number in the ABI's own table, without the x32 bit."""
+    """The number in the ABI's own table, without the x32 bit; of `via` where that is a call."""
     syscall: str
     """The name in that table."""
-    via: Literal["io_uring"] | msgspec.UnsetType
-    """Where no call was made, but a request of io_uring that does what `syscall` does.
+    via: Literal["io_uring", "socketcall", "ipc"] | msgspec.UnsetType
+    """How `syscall` was made where that was not by its own number; left out otherwise.
 
-    It has the ring's ABI, the credentials by which it acts and the thread that handed it to the
-    kernel: the ring's own (`iou-sqp-`) where there is one. A file that is registered with the ring
-    is "registered N". Left out for calls.
+    `io_uring`: no call was made, but a request that does the same. It has the ring's ABI, the
+    credentials by which it acts and the thread that handed it to the kernel: the ring's own
+    (`iou-sqp-`) where there is one. A file that is registered with the ring is "registered N".
+
+    `socketcall`, `ipc`: a 32-bit program made it through that call. Where the memory that holds the
+    arguments was unreadable, `args` has those of socketcall or ipc itself.
     """
     args: dict[str, Argument]
     """The arguments by the kernel's names for them.

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from uidtraced.events.arguments import registers
+from uidtraced.multiplexers import ABI, INNER, SOCKETCALL
 from uidtraced.rules import Abi, Kind, Nr
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ _LENGTH: Final = re.compile(r"(\w+_)?len|optlen|count|size|bufsiz")
 
 _NO_STRINGS: Final = re.compile(r"\w*addr")
 """Names of ``char*`` arguments that are addresses: those of shmat and shmdt."""
+
+IN_MEMORY: Final = {"semctl": 1, "msgrcv": 2}
+"""How many arguments of a call through ipc are not in registers; of socketcall all are not."""
 
 _MORE: Final = {("mount", "data"): Kind.STRING}
 """What the C type does not tell: mount's options are a ``void*``, by name a string."""
@@ -50,7 +54,10 @@ def shaped(abi: Abi, call: str) -> tuple[tuple[str, int, Kind], ...]:
 
 
 def shapes(tables: Mapping[Abi, Mapping[str, Nr]]) -> dict[tuple[Abi, Nr], bytes]:
-    """Return a kind for each register of the calls of *tables* that have one."""
+    """Return `struct shape` of bpf/event.h for the calls of *tables* that need one.
+
+    That is a kind for each register, and how many arguments are in memory.
+    """
     found = {}
     for abi, table in tables.items():
         for call, nr in table.items():
@@ -59,4 +66,12 @@ def shapes(tables: Mapping[Abi, Mapping[str, Nr]]) -> dict[tuple[Abi, Nr], bytes
                 kinds[register] = kind
             if any(kinds):
                 found[abi, nr] = bytes(kinds)
+    for nr, (through, call) in INNER.items() if ABI in tables else ():
+        kinds = bytearray(6)
+        words = IN_MEMORY.get(call, 0)
+        if through is SOCKETCALL:
+            for _, register, kind in shaped(ABI, call):
+                kinds[register] = kind
+            words = len(registers(ABI, call)[0])
+        found[ABI, nr] = bytes((*kinds, words))
     return found

@@ -227,8 +227,8 @@ def _set(opened: Any, name: str, content: bytes) -> None:
 
 def _shape_table(shapes: Mapping[tuple[Abi, Nr], bytes]) -> bytes:
     size = ffi.sizeof("struct shape")
-    table = bytearray(size * lib.UIDTRACED_NR_MAX * len(Abi))
+    table = bytearray(size * lib.UIDTRACED_NUMBERS * len(Abi))
     for (abi, nr), kinds in shapes.items():
-        at = (abi * lib.UIDTRACED_NR_MAX + nr) * size
+        at = (abi * lib.UIDTRACED_NUMBERS + nr) * size
         table[at : at + len(kinds)] = kinds
     return bytes(table)

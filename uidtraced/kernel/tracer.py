@@ -20,6 +20,7 @@ from uidtraced.kernel.many import ManyEntries
 from uidtraced.kernel.objects import CONTROL, TRACEPOINTS, Objects
 from uidtraced.kernel.ring import RingReader
 from uidtraced.kernel.uring import look_at_uring, uring_table
+from uidtraced.multiplexers import INNER
 from uidtraced.rules import Abi, Block, Flag, Kind, Mark, Nr, Outcome, RuleSet, Scope, Uid
 
 if TYPE_CHECKING:
@@ -288,9 +289,11 @@ class Tracer:
 
         Requests of io_uring are seen while some of them stand for one of *calls*.
         """
-        wanted = bytearray(lib.UIDTRACED_NR_MAX)
+        wanted = bytearray(lib.UIDTRACED_NUMBERS)
         for abi, nr in calls:
             wanted[nr] |= 1 << abi
+            if nr in INNER:
+                wanted[INNER[nr][0].nr] |= 1 << abi
         uring = any(
             wanted[nr] >> abi & 1 for (abi, _), both in self._uring_calls.items() for nr in both
         )
@@ -485,4 +488,5 @@ def constants() -> dict[str, int]:
     names += [f"UIDTRACED_{kind.name}" for kind in Kind]
     names += [f"UIDTRACED_{outcome.name}" for outcome in Outcome]
     names += [f"UIDTRACED_M_{mark.name}" for mark in Mark]
-    return {name: int(getattr(lib, name)) for name in [*names, "UIDTRACED_NR_MAX"]}
+    names += [f"UIDTRACED_{name}" for name in ("NR_MAX", "SOCKETCALL", "IPC", "NUMBERS")]
+    return {name: int(getattr(lib, name)) for name in names}

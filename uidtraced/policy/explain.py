@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from uidtraced.multiplexers import ABI, IPC, SOCKETCALL, made_through
 from uidtraced.policy.names import (
     UnknownWordError,
     advice,
+    calls_named,
     numbers,
     set_calls,
     unknown_call,
@@ -93,7 +95,7 @@ def _number(digits: str, abis: Sequence[Abi]) -> list[str]:
 
 
 def _name(word: str, name: str, abis: Sequence[Abi]) -> list[str]:
-    if not any(name in numbers(abi) for abi in abis):
+    if not any(calls_named(abi, name) for abi in abis):
         error = unknown_call(word, name, tuple(abis))
         if isinstance(error, UnknownWordError):
             raise ValueError(f"{error}; {advice(word, tuple(abis))}") from None
@@ -101,7 +103,18 @@ def _name(word: str, name: str, abis: Sequence[Abi]) -> list[str]:
     rows = [["ABI", "NUMBER", "NAME"]]
     rows.extend([abi.label, str(numbers(abi).get(name, _NONE)), name] for abi in abis)
     sets = [one.name for one in call_sets().values() if one.name == ALL or name in one.members]
-    return [*_table(rows, "<><"), f"in {' '.join(sets)}"]
+    found = [*_table(rows, "<><"), f"in {' '.join(sets)}"]
+    return [*found, *_through(name)] if ABI in abis else found
+
+
+def _through(name: str) -> list[str]:
+    if through := made_through(name):
+        too = " too" if name in numbers(ABI) else ""
+        return [f"{ABI.label} makes it through {through.name}{too}"]
+    for one in (SOCKETCALL, IPC):
+        if name == one.name:
+            return [f"logged as what it makes: {' '.join(one.calls)}"]
+    return []
 
 
 def _table(rows: Sequence[Sequence[str]], sides: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from system_calls import syscalls
 
+from uidtraced.multiplexers import ABI, INNER, SELECTED
 from uidtraced.policy.sets import ALL, call_sets, elsewhere
 from uidtraced.rules import NR_MAX, Abi, Nr, machine_abis
 
@@ -49,7 +50,22 @@ def _names(abi: Abi) -> Mapping[Nr, str]:
 
 def call_name(abi: Abi, nr: Nr) -> str:
     """Return the name of call *nr* in *abi*; ``syscall_N`` for one that the table lacks."""
+    if abi is ABI and nr in INNER:
+        return INNER[nr][1]
     return _names(abi).get(nr) or f"syscall_{nr}"
+
+
+def calls_named(abi: Abi, name: str) -> frozenset[Nr]:
+    """Return the numbers of what *name* selects in *abi*, also through socketcall and ipc."""
+    return _calls(abi).get(name, frozenset())
+
+
+@functools.cache
+def _calls(abi: Abi) -> Mapping[str, frozenset[Nr]]:
+    found = {name: frozenset({nr}) for name, nr in numbers(abi).items()}
+    for name, through in SELECTED.items() if abi is ABI else ():
+        found[name] = found.get(name, frozenset()) | through
+    return found
 
 
 class UnknownWordError(ValueError):
@@ -78,7 +94,7 @@ def parse_selector(word: str | int, abis: tuple[Abi, ...] | None = None) -> Sele
     """
     abis = machine_abis() if abis is None else abis
     if isinstance(word, int):
-        return Selector(frozenset({(abis[0], _number(word))}))
+        return Selector(_numbered(abis[0], word))
     match = _WORD.fullmatch(word)
     if match is None:
         raise unknown_call(word, word, abis)
@@ -88,11 +104,11 @@ def parse_selector(word: str | int, abis: tuple[Abi, ...] | None = None) -> Sele
     if name.startswith("@"):
         return Selector(_set(word, name, among), excludes)
     if name.isdecimal():
-        return Selector(frozenset({(among[0], _number(name))}), excludes)
-    calls = {(abi, numbers(abi)[name]) for abi in among if name in numbers(abi)}
+        return Selector(_numbered(among[0], name), excludes)
+    calls = {(abi, nr) for abi in among for nr in _calls(abi).get(name, ())}
     if not calls:
         raise unknown_call(word, name, among)
-    traceable = frozenset((abi, nr) for abi, nr in calls if nr < NR_MAX)
+    traceable = frozenset((abi, nr) for abi, nr in calls if nr < NR_MAX or nr in INNER)
     if not traceable:
         raise ValueError(f'"{word}" has a number from {NR_MAX} on, which cannot be traced')
     return Selector(traceable, excludes)
@@ -112,7 +128,11 @@ def set_calls(name: str, abi: Abi) -> Mapping[str, Nr]:
 def _set(word: str, name: str, abis: tuple[Abi, ...]) -> frozenset[tuple[Abi, Nr]]:
     if name not in call_sets():
         raise unknown_set(word)
-    return frozenset((abi, nr) for abi in abis for nr in set_calls(name, abi).values())
+    found = {(abi, nr) for abi in abis for nr in set_calls(name, abi).values()}
+    if ABI in abis:
+        names = SELECTED if name == ALL else call_sets()[name].members & SELECTED.keys()
+        found |= {(ABI, nr) for one in names for nr in SELECTED[one]}
+    return frozenset(found)
 
 
 def unknown_set(word: str) -> UnknownWordError:
@@ -134,6 +154,11 @@ def unknown_call(word: str, name: str, abis: tuple[Abi, ...]) -> ValueError:
 @functools.cache
 def _known(abis: tuple[Abi, ...]) -> frozenset[str]:
     return frozenset().union(*(numbers(abi) for abi in abis))
+
+
+def _numbered(abi: Abi, number: int | str) -> frozenset[tuple[Abi, Nr]]:
+    nr = _number(number)
+    return frozenset((abi, one) for one in (nr, *calls_named(abi, call_name(abi, nr))))
 
 
 def _number(number: int | str) -> Nr:

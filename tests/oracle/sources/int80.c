@@ -26,6 +26,10 @@ int main(void)
 	chdir("/");
 	int80(5, 0, 0, 0);
 	int80(9999, 0, 0, 0);
+	memcpy(low, (int[]){1, 1, 0}, 12); /* AF_UNIX, SOCK_STREAM */
+	int80(102, 1, (long)low, 0);	   /* socket through socketcall; getuid there */
+	int80(102, 3, 16, 0);
+	int80(117, 2, 0, 1);		   /* semget through ipc; semop there */
 	syscall(999, 1, 2, 3);
 	return 0;
 }
