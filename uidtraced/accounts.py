@@ -66,6 +66,9 @@ class Books(Protocol):
     def counters(self) -> Mapping[Uid, Counters]:
         """Return what the kernel counted."""
 
+    def has_counters(self, uid: Uid) -> bool:
+        """Whether the kernel counts *uid* by itself, and not with all for whom it had no room."""
+
     def accounts(self) -> dict[Uid, SavedAccount]:
         """Return by uid what was saved."""
 
@@ -99,14 +102,14 @@ class Accounts:
         What a daemon before this one noted, and died before the batch left, is not noted again.
         """
         position, repeated = self._books.ring.copied_to, self._books.ring.repeated
-        by_uid = Counter(map(_UID, batch))
-        dropped = Counter(map(_UID, refused))
+        by_uid = self._count(batch)
+        dropped = self._count(refused)
         changed = {}
         for uid, number in by_uid.items():
-            row = self._rows.get(Uid(uid), _NOTHING)
+            row = self._rows.get(uid, _NOTHING)
             if not (repeated and row.position == position):
                 less = dropped[uid] if dropped else 0
-                changed[Uid(uid)] = row._replace(
+                changed[uid] = row._replace(
                     written=row.written + number - less,
                     dropped=row.dropped + less,
                     position=position,
@@ -114,6 +117,15 @@ class Accounts:
         self._rows |= changed
         self._books.save_accounts(changed)
         self.dropped += dropped.total()
+
+    def _count(self, events: Iterable[SyscallEvent]) -> Counter[Uid]:
+        """Return how many events there are of each uid; of `NO_UID`, where the kernel has it so."""
+        found: Counter[Uid] = Counter()
+        for number, events_of in Counter(map(_UID, events)).items():
+            uid = Uid(number)
+            known = uid in self._rows or self._books.has_counters(uid)
+            found[uid if known else NO_UID] += events_of
+        return found
 
     def untold(self) -> dict[Uid, Lost]:
         """Return by uid what was lost and no record told of yet."""
@@ -151,10 +163,6 @@ class Accounts:
         """
         taken = {uid: (row.written, row.dropped) for uid, row in dict(self._rows).items()}
         kernel = self._books.counters()
-        # whom the kernel found no room for is counted for nobody in particular
-        rest = [both for uid, both in taken.items() if uid not in kernel]
-        rest.append(taken.get(NO_UID, (0, 0)))
-        taken[NO_UID] = (sum(one for one, _ in rest), sum(one for _, one in rest))
         found = [self._account(uid, one, *taken.get(uid, (0, 0))) for uid, one in kernel.items()]
         return sorted((one for one in found if one.matched), key=lambda one: one.uid)
 

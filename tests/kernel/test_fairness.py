@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import subprocess
+import sys
 import time
 from collections import Counter
 
@@ -12,8 +13,11 @@ import pytest
 
 import harness
 from callers import Callers, caller_program
+from fakes import event
 from harness import Daemon
 from tracing import drain, enforce, open_tracer, rules
+from uidtraced.accounts import NO_UID, Accounts
+from uidtraced.errors import KernelError
 from uidtraced.kernel.libbpf import ffi
 from uidtraced.kernel.ring import EVENT_SIZE, RingReader
 from uidtraced.rules import ScopePlan, Uid
@@ -123,3 +127,26 @@ def test_what_a_daemon_that_died_left_wrong_is_put_right_by_the_next(wrong) -> N
             assert RING // 2 < tracer.ring.pending_bytes() <= RING // 2 + RECORD
             flood(QUIET, 500)
             assert tracer.counters()[QUIET].ring_full == 0
+
+
+def test_who_has_more_uids_than_there_are_counters_ends_nothing() -> None:
+    """As root of a container may, under a policy of everybody."""
+    uids = range(100_000, 170_000)
+    with open_tracer() as tracer:
+        enforce(tracer, ScopePlan(dict.fromkeys((QUIET, FLOODS), rules("chdir"))))
+        flood(QUIET, 5)
+        nothing = bytes(ffi.sizeof("struct counters") * tracer._cpus)
+        for uid in uids[:65_534]:
+            while not tracer.has_counters(uid):  # the kernel gets memory for them bit by bit
+                with contextlib.suppress(KernelError):
+                    tracer._counts.update(uid.to_bytes(4, sys.byteorder), nothing)
+        flood(FLOODS, 5)
+        accounts = Accounts(tracer, str)
+        accounts.wrote(drain(tracer))
+        accounts.wrote([event(uid=uid) for uid in uids])
+        found = {uid: row.written for uid, row in tracer.accounts().items()}
+        assert found.pop(QUIET) == 5
+        assert found.pop(NO_UID) == 5 + 70_000 - 65_534
+        assert found == dict.fromkeys(uids[:65_534], 1)
+        matched = {one.uid: one.matched for one in accounts.all()}
+        assert matched == {QUIET: 5, NO_UID: 5}

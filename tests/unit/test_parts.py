@@ -327,6 +327,9 @@ class Books:
     def counters(self):
         return self.kernel
 
+    def has_counters(self, uid) -> bool:
+        return uid in self.kernel
+
     def accounts(self):
         return dict(self.saved)
 

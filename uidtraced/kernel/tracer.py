@@ -412,6 +412,10 @@ class Tracer:
             totals[Uid(_KEY.unpack(key)[0])] = Counters(*sums)
         return totals
 
+    def has_counters(self, uid: Uid) -> bool:
+        """Whether the kernel counts *uid* by itself: it has no room for more than 65,535."""
+        return self._counts.lookup(_KEY.pack(uid), _COUNTERS.size * self._cpus) is not None
+
     def accounts(self) -> dict[Uid, SavedAccount]:
         """Return what `save_accounts` saved, also by a daemon before this one."""
         found = self._accounts.items(_KEY.size, _ACCOUNT.size)
