@@ -56,6 +56,7 @@ class Control:
             os.umask(old)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.set_write_buffer_limits(0)  # so that drain waits for all of it
         try:
             async with asyncio.timeout(_QUESTION_SECONDS):
                 answer = await self._answer(reader, writer)
