@@ -21,7 +21,7 @@ from uidtraced.errors import PolicyError
 from uidtraced.policy import Identities, Names, load, understand
 from uidtraced.rules import Uid
 
-MAX_CPU_SECONDS = 1.0
+MAX_CPU_SECONDS = 2.0
 HANG_SECONDS = 20.0
 
 

@@ -200,24 +200,23 @@ class _Parser:
         lines = array("I")  # of the keys in found
         line_of: dict[str | int, int] = {}  # the same, from the first key on that stands twice
         while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            position = self._place(event)
+            line = event.start_mark.line + 1
             key = self._key(event, path, depth)
             if key is None:  # told already; the value may be wrong too
                 self._node(self._next(), (*path, _NO_KEY), depth + 1)
                 continue
             if (twin := _twin(key, found)) is None:
-                lines.append(position.line)
+                lines.append(line)
                 if line_of:
-                    line_of[key] = position.line
+                    line_of[key] = line
             else:
                 line_of = line_of or dict(zip(found, lines, strict=True))
-                line = line_of[twin]
-                where = f"line {line}" if line != position.line else "this line"
+                where = f"line {line_of[twin]}" if line_of[twin] != line else "this line"
                 self._problem(event, f'"{key}" stands in {where} already; join the two')
                 key = twin
             where_to = (*path, key)
             if self._keys is not None:
-                self._keys[where_to] = position
+                self._keys[where_to] = self._place(event)
             found[key] = self._node(self._next(), where_to, depth + 1)
         return found
 
