@@ -82,12 +82,19 @@ struct account {
 	__u64 told_dropped;
 };
 
+/* the bit of control.wanted[nr] that is no ABI's: nr is bpf(2) in one of them */
+enum uidtraced_wanted {
+	UIDTRACED_W_BPF = 128,
+};
+
 /* what user space sets while the program runs; each member is read at most once a call */
 struct control {
 	__u8 wanted[UIDTRACED_NUMBERS]; /* [nr]: a bit for each ABI in which somebody wants it */
 	__u64 changes;	   /* grows with each change of the rules; odd while they are changed */
 	__u64 writing;	   /* the daemon writes the ring's events up to here; 0: none */
 	__u64 alive_ns;	   /* when the daemon was last seen alive, CLOCK_BOOTTIME */
+	__u64 own_bpf;	   /* calls of bpf(2) that the program saw: the daemon's */
+	__u64 others_bpf;  /* and everybody else's, who may have changed what is the daemon's */
 	__u32 revision;	   /* of the policy in force */
 	__u32 generation;  /* of the programs that are to act: others may be on their way */
 	__u32 scopes;	   /* outer maps in use */

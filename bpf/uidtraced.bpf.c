@@ -77,6 +77,15 @@ static __always_inline void send_or_keep(struct workspace *w, struct counters *c
 		send(w, counters, UIDTRACED_UNKNOWN); /* better without a result than not at all */
 }
 
+/* Tell the daemon of a call of bpf(2), without which nobody can change its maps. */
+static __always_inline void note_bpf(struct task_struct *task)
+{
+	if (LOAD(task, tgid) == control.self_tgid)
+		__sync_fetch_and_add((__u64 *)&control.own_bpf, 1);
+	else
+		__sync_fetch_and_add((__u64 *)&control.others_bpf, 1);
+}
+
 /* tp_btf, not raw_tp: the registers are plain loads */
 SEC("tp_btf/sys_enter")
 int on_sys_enter(__u64 *ctx)
@@ -98,6 +107,8 @@ int on_sys_enter(__u64 *ctx)
 	if (control.generation != generation)
 		return 0;
 	task = current_task();
+	if (wanted & UIDTRACED_W_BPF)
+		note_bpf(task);
 	abi = abi_of(task, number);
 	if (abi > UIDTRACED_ARM || !(wanted >> abi & 1))
 		return 0;

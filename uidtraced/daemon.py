@@ -23,6 +23,7 @@ from uidtraced import reconcile, systemd
 from uidtraced.accounts import Accounts
 from uidtraced.control import Control
 from uidtraced.directory import PatientDirectory
+from uidtraced.drift import Drift
 from uidtraced.errors import PermissionDeniedError, PolicyError, UnsupportedError
 from uidtraced.events.cgroups import CgroupNames
 from uidtraced.events.clock import WallClock
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
+    from uidtraced.drift import Tampering
     from uidtraced.events.records import GapRecord, SyscallEvent
     from uidtraced.events.sinks import Sink
     from uidtraced.keeper import InForce
@@ -180,7 +182,8 @@ class _Service:
         self._looked_at: Plan | None = None
         self._limits = False
         self._losses = Losses(self._lost, self._has_limits, self._accounts, names, self._clock)
-        self._reloader = Reloader(options.policy, self._keeper, self._looked)
+        self._drift = Drift(self._keeper, tracer)
+        self._reloader = Reloader(options.policy, self._keeper, self._looked, self._inspect)
         self._control = Control({"plan": self._tell_plan, "status": self._tell_status})
         self._scrape = self._open_metrics(options.metrics)
         self._started = self._clock.now()
@@ -285,6 +288,16 @@ class _Service:
             self._pump.emit(record)
         systemd.show(_status(self._keeper))
 
+    def _inspect(self) -> None:
+        """Put right what others changed; in the policy's thread."""
+        if found := self._drift.check():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the daemon ends
+                self._loop.call_soon_threadsafe(self._tampered, found)
+
+    def _tampered(self, found: Tampering) -> None:
+        for record in found.records(self._clock.now(), self._names):
+            self._pump.emit(record)
+
     async def _tell_plan(self) -> object:
         """Return what is in the kernel, read while no change is under way."""
         plan = await self._reloader.call(lambda: reconcile.read(self._tracer))
@@ -338,7 +351,7 @@ class _Service:
             since_start=SinceStart(
                 gaps=int(self._gap is not None),
                 gap_seconds=0.0 if self._gap is None else self._gap.duration_ns / 1e9,
-                tampered=0,
+                tampered=self._drift.total,
             ),
             accounts=await self._ask(self._accounts.all),
         )
@@ -353,6 +366,13 @@ class _Service:
             found.append("changes of the policy are not noticed at once: the watcher has ended")
         if self._losses.lately():
             found.append("events were lost within the last minute: see the loss records")
+        if self._drift.error is not None:
+            found.append(f"what others changed could not be put right: {self._drift.error}")
+        if self._drift.lately():
+            found.append(
+                "others changed what is in the kernel within the last minute: "
+                "see the tamper records"
+            )
         return found
 
     def _end(self) -> None:

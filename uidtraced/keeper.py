@@ -96,6 +96,8 @@ class Keeper:
         self._told: tuple[str, ...] = ()
         self._warned: list[str] = []
         self.plan = Plan()
+        self.settled = True
+        """Whether just *plan* is in the kernel; False after a change that failed."""
         self.revision = 0
         self.in_force: InForce | None = None
         self.applied_at: float | None = None
@@ -206,7 +208,9 @@ class Keeper:
         laps.end("diff")
         first = self.in_force is None and not self._store.adopted
         revision = self.revision + 1 if actions or first else self.revision
+        self.settled = False
         reconcile.apply(self.plan, plan, self._store, revision)
+        self.settled = True
         laps.end("kernel")
         self.plan = plan
         self.revision = self._store.revision = revision

@@ -132,6 +132,17 @@ class RuleReader(Protocol):
         """Return what is there for blocks."""
 
 
+class Held(Protocol):
+    """What a scope has; of what was found in the kernel, None stands for what is not ours."""
+
+    @property
+    def uids(self) -> Mapping[Uid, RuleSet | None]:
+        """The rules of uids one by one."""
+
+    def blocks(self) -> Mapping[Block, RuleSet | None]:
+        """Return the rules of blocks."""
+
+
 def read(store: RuleReader) -> Plan:
     """Return the plan that is in the kernel; what is not ours there counts as no rules."""
     scopes = {}
@@ -241,18 +252,29 @@ def _change(old: Plan, new: Plan, store: RuleStore, revision: int) -> None:
     store.use_scopes(_in_use(old) | _in_use(new))
     if _needs_results(new_sets):
         store.want_results(wanted=True)
-    # all puts before all removals: a user who goes from one scope to another has both between
-    for step in (_put_in, _take_out):
-        for scope in Scope:
-            before, after = old.scopes.get(scope, _NOTHING), new.scopes.get(scope, _NOTHING)
-            step(scope, before, after, store)
+    _change_entries(Scope, old.scopes, new, store)
     if any(new_sets):
         store.attach()
     else:
         store.detach()
 
 
-def _put_in(scope: Scope, old: ScopePlan, new: ScopePlan, store: RuleStore) -> None:
+def put_right(found: Mapping[Scope, Held], plan: Plan, store: RuleStore, revision: int) -> None:
+    """Make what was *found* in the kernel, of some scopes, what *plan* has for them."""
+    store.prepare(plan.rule_sets(), revision)
+    _change_entries(found.keys(), found, plan, store)
+
+
+def _change_entries(
+    scopes: Iterable[Scope], old: Mapping[Scope, Held], new: Plan, store: RuleStore
+) -> None:
+    # all puts before all removals: a user who goes from one scope to another has both between
+    for step in (_put_in, _take_out):
+        for scope in scopes:
+            step(scope, old.get(scope, _NOTHING), new.scopes.get(scope, _NOTHING), store)
+
+
+def _put_in(scope: Scope, old: Held, new: ScopePlan, store: RuleStore) -> None:
     """Put in what is new, the most exact first.
 
     So a uid that goes from one kind of entry to another has both between, and none ever falls
@@ -264,7 +286,7 @@ def _put_in(scope: Scope, old: ScopePlan, new: ScopePlan, store: RuleStore) -> N
         store.put_blocks(scope, {block: more[block] for block in _by_width(more, widest=False)})
 
 
-def _take_out(scope: Scope, old: ScopePlan, new: ScopePlan, store: RuleStore) -> None:
+def _take_out(scope: Scope, old: Held, new: ScopePlan, store: RuleStore) -> None:
     """Take out what is gone, the least exact first, for the same reason."""
     new_blocks = new.blocks()
     if less := [block for block in old.blocks() if block not in new_blocks]:
@@ -278,7 +300,9 @@ def _by_width(blocks: Iterable[Block], *, widest: bool) -> list[Block]:
     return sorted(blocks, key=lambda block: block.bits if widest else -block.bits)
 
 
-def _missing(wanted: Mapping[_AnyT, RuleSet], has: Mapping[_AnyT, RuleSet]) -> dict[_AnyT, RuleSet]:
+def _missing(
+    wanted: Mapping[_AnyT, RuleSet], has: Mapping[_AnyT, RuleSet | None]
+) -> dict[_AnyT, RuleSet]:
     return {key: rules for key, rules in wanted.items() if not _same(has.get(key), rules)}
 
 

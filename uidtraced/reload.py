@@ -32,14 +32,22 @@ _CLOSE_SECONDS: Final = 2.0
 
 
 class Reloader:
-    """Lets *keeper* look, in a thread, one look at a time; tells *looked* what came of it."""
+    """Lets *keeper* look, in a thread, one look at a time; tells *looked* what came of it.
+
+    *beside* is done in the same thread at each poll.
+    """
 
     def __init__(
-        self, path: Path, keeper: Keeper, looked: Callable[[InForce | None], None]
+        self,
+        path: Path,
+        keeper: Keeper,
+        looked: Callable[[InForce | None], None],
+        beside: Callable[[], None],
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._keeper = keeper
         self._looked = looked
+        self._beside = beside
         self._worker = Worker("policy")
         self._watcher = Watcher(path, self._tell)
         self._wake = asyncio.Event()
@@ -70,9 +78,13 @@ class Reloader:
     def poll(self) -> None:
         """See to it that a look follows where one is due and no change was seen.
 
-        To be called now and then, as a net; where nothing is due the loop is not woken.
+        To be called now and then, as a net; where nothing is due the loop is not woken. Raises what
+        *beside* raised the last time.
         """
-        if self._polled is None or self._polled.done():
+        if self._polled is not None and self._polled.done():
+            self._polled.result()
+            self._polled = None
+        if self._polled is None:
             self._polled = self._worker.submit(self._poll)
 
     def _poll(self) -> None:
@@ -83,6 +95,7 @@ class Reloader:
             due = True
         if due:
             self._call_soon(self._wake.set)
+        self._beside()
 
     async def look(self) -> None:
         """Look now."""

@@ -302,7 +302,7 @@ def test_a_stop_ends_the_reloader_wherever_it_is(tmp_path, turns) -> None:
             return None
 
     async def main() -> None:
-        reloader = Reloader(tmp_path / "p.yaml", Idle(), lambda _: None)
+        reloader = Reloader(tmp_path / "p.yaml", Idle(), lambda _: None, lambda: None)
         task = asyncio.create_task(reloader.run())
         await asyncio.sleep(0)
         reloader._wake.set()

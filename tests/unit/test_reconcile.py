@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strategies import TOP, plans, rule_sets, uids
+from uidtraced.drift import Found
 from uidtraced.errors import KernelError
 from uidtraced.reconcile import (
     EVERYONE,
@@ -18,6 +19,7 @@ from uidtraced.reconcile import (
     apply,
     count,
     diff,
+    put_right,
 )
 from uidtraced.rules import (
     Abi,
@@ -295,3 +297,14 @@ def test_where_neither_plan_can_be_applied_it_says_so() -> None:
     kernel.put = fails
     with pytest.raises(ApplyError, match=r"nor the old one be put back \(still no memory\)"):
         apply(plan, Plan(), kernel, 2)
+
+
+@given(plans, plans, st.sets(uids))
+def test_whatever_is_found_in_the_kernel_is_made_what_the_plan_has(found, plan, foreign) -> None:
+    kernel = in_force(found)
+    kernel.prepared |= plan.rule_sets()
+    for scope in Scope:  # others' maps
+        kernel.maps[scope].update(dict.fromkeys(foreign))
+    held = {scope: Found(dict(kernel.maps[scope]), dict(kernel.blocks[scope])) for scope in Scope}
+    put_right(held, plan, kernel, 2)
+    assert kernel.holds() == contents(plan)

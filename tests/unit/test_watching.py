@@ -215,7 +215,7 @@ def run_reloader(path: Path, steps) -> list[str]:
     keeper = Reading(path)
 
     async def main() -> None:
-        reloader = Reloader(path, keeper, lambda _: None)
+        reloader = Reloader(path, keeper, lambda _: None, lambda: None)
         await reloader.start()
         running = asyncio.create_task(reloader.run())
         try:

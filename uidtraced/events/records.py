@@ -173,7 +173,39 @@ class GapRecord(msgspec.Struct, frozen=True):
     """Events that the ring had no room for in that time; `loss` records say whose."""
 
 
-Record: TypeAlias = SyscallEvent | PolicyRecord | LossRecord | GapRecord
+class TamperRecord(msgspec.Struct, frozen=True):
+    """An entry of uidtraced's in the kernel that somebody else changed, and that was put right.
+
+    A program that was detached, likewise. That takes root, or CAP_BPF. 20 such records at a time at
+    the most: the last one says how many other entries were put right with it.
+    """
+
+    ts: str
+    """When it was written, up to 5 s after the change: RFC 3339 in UTC, to the nanosecond."""
+    event: Literal["tamper"]
+    """The kind of record."""
+    object: str
+    """The map or program, by its name.
+
+    `real`, `effective` and `login` are the outer maps of what a rule's `match` may be,
+    `real_blocks` and so on those of their ranges, `classes` the inner maps of ranges,
+    `.data.control` is what the programs are told; programs are `on_sys_enter` and so on.
+    """
+    entry: str | None
+    """The key: a uid, a range of uids, "*", a class, or what of the control map; null: none."""
+    uid: int | None
+    """Where `entry` is a uid, that."""
+    user: str | None
+    """The name of `uid`; null where it has none."""
+    found: str
+    """What was there, in words: "nothing", "a map of others", or the calls of the rules."""
+    restored: str
+    """What is there again."""
+    more: int = 0
+    """How many others were found at the same time that no record tells of."""
+
+
+Record: TypeAlias = SyscallEvent | PolicyRecord | LossRecord | GapRecord | TamperRecord
 
 
 def repeated(events: Sequence[SyscallEvent]) -> list[SyscallEvent]:

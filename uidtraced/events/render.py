@@ -15,7 +15,14 @@ from msgspec import UNSET
 from msgspec.structs import astuple
 
 from uidtraced.events.line import strace_line
-from uidtraced.events.records import GapRecord, LossRecord, PolicyRecord, Record, SyscallEvent
+from uidtraced.events.records import (
+    GapRecord,
+    LossRecord,
+    PolicyRecord,
+    Record,
+    SyscallEvent,
+    TamperRecord,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 _LENGTH: Final = struct.Struct("<Q")
 _INFO: Final = ("PRIORITY=6", "SYSLOG_IDENTIFIER=uidtraced")
 _WARNING: Final = ("PRIORITY=4", "SYSLOG_IDENTIFIER=uidtraced")
+_ERROR: Final = ("PRIORITY=3", "SYSLOG_IDENTIFIER=uidtraced")
 _NESTED: Final = (dict, list)
 
 _encoder: Final = msgspec.json.Encoder()
@@ -64,6 +72,17 @@ def message(record: Record) -> str:
         case GapRecord():
             seconds = record.duration_ns / 1e9
             return f"{seconds:.3f} s without a daemon since {record.since}; {record.lost} lost"
+        case TamperRecord():
+            return printable(_tampered(record))
+
+
+def _tampered(record: TamperRecord) -> str:
+    who = "" if record.entry is None else f" of {record.user or record.entry}"
+    more = f"; so were {record.more} more" if record.more else ""
+    return (
+        f"{record.object}{who} was changed by others: {record.found}; "
+        f"put right: {record.restored}{more}"
+    )
 
 
 def _losses(record: LossRecord) -> str:
@@ -98,7 +117,9 @@ def journal_entry(record: Record) -> bytes:
     lost = (isinstance(record, LossRecord) and record.ring_full + record.sink_dropped > 0) or (
         isinstance(record, GapRecord) and record.lost > 0
     )
-    fields = [*(_WARNING if lost else _INFO), f"MESSAGE={message(record)}"]
+    tampered = isinstance(record, TamperRecord)
+    priority = _ERROR if tampered else _WARNING if lost else _INFO
+    fields = [*priority, f"MESSAGE={message(record)}"]
     for name, value in zip(_names(type(record)), astuple(record), strict=True):
         if value is None or value is UNSET:
             continue

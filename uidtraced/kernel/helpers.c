@@ -79,6 +79,47 @@ static int uidtraced_map_max_entries(int map_fd, __u32 *max_entries)
 	return err;
 }
 
+/* -EINVAL for what is no link of a tracepoint. */
+static int uidtraced_link_id(int link_fd, __u32 *id)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+	int err = bpf_obj_get_info_by_fd(link_fd, &info, &len);
+
+	*id = info.id;
+	return !err && info.type != BPF_LINK_TYPE_RAW_TRACEPOINT ? -EINVAL : err;
+}
+
+/* splitmix64's: each bit of the number changes about half of the result's */
+static uint64_t mix(uint64_t number)
+{
+	number += 0x9e3779b97f4a7c15;
+	number = (number ^ number >> 30) * 0xbf58476d1ce4e5b9;
+	number = (number ^ number >> 27) * 0x94d049bb133111eb;
+	return number ^ number >> 31;
+}
+
+/*
+ * Sum up pairs of a key (up to 8 bytes) and a number (4 bytes), so that two sums are the same for
+ * the same pairs in whatever order, and else are not, but for one in 2^64.
+ */
+static __u64 uidtraced_sum(const void *keys, size_t key_size, const void *values, size_t count)
+{
+	uint64_t sum = 0, key;
+	uint32_t value;
+	size_t i;
+
+	if (key_size > sizeof(key))
+		return 0;
+	for (i = 0; i < count; i++) {
+		key = 0;
+		memcpy(&key, (const char *)keys + i * key_size, key_size);
+		memcpy(&value, (const char *)values + i * sizeof(value), sizeof(value));
+		sum += mix(mix(key) + value);
+	}
+	return sum;
+}
+
 /* Return how many arguments the tracepoint has, if its first is a pointer to a struct; or 0. */
 static int uidtraced_tracepoint_of(const struct btf *btf, const char *tracepoint, const char *first)
 {

@@ -83,6 +83,14 @@ class InnerMaps:
         """Return what each of the maps holds, by the kernel's id of the map."""
         return {inner.id: rules for rules, inner in self._maps.items()}
 
+    def ids(self) -> dict[RuleSet, int]:
+        """Return the kernel's id of the map of each rule set."""
+        return {rules: inner.id for rules, inner in self._maps.items()}
+
+    def fds(self) -> dict[int, int]:
+        """Return the fd of each of the maps, by the kernel's id."""
+        return {inner.id: inner.fd for inner in self._maps.values()}
+
     def keep_only(self, used: Iterable[RuleSet]) -> None:
         """Close every other map: the kernel frees it once no task can be reading it."""
         keep = set(used)

@@ -213,19 +213,29 @@ class MapFd:
     def items(self, key_size: int, value_size: int) -> Iterable[tuple[bytes, bytes]]:
         """Yield every pair; as `keys`. Many at a time where the kernel can."""
         try:
-            yield from self._lookup_batches(key_size, value_size)
+            yield from [
+                pair
+                for keys, values, count in self.batches(key_size, value_size)
+                for pair in zip(
+                    _pieces(keys, key_size, count), _pieces(values, value_size, count), strict=True
+                )
+            ]
         except (UnsupportedError, KernelError):  # no batch for this map: 5.10 has few
             for key in list(self.keys(key_size)):
                 value = self.lookup(key, value_size)
                 if value is not None:
                     yield key, value
 
-    def _lookup_batches(self, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
+    def batches(self, key_size: int, value_size: int) -> Iterator[tuple[Any, Any, int]]:
+        """Yield every pair: keys side by side, values likewise, and how many; in C's memory.
+
+        Each is valid until the next. UnsupportedError where the kernel has no batch for this map.
+        """
         keys = ffi.new("char[]", key_size * _BATCH)
         values = ffi.new("char[]", value_size * _BATCH)
         # where to go on is a hash map's bucket (4 bytes), or a key
         position = ffi.new("char[]", max(key_size, 8))
-        count, start, found = ffi.new("__u32 *"), ffi.NULL, []
+        count, start = ffi.new("__u32 *"), ffi.NULL
         ended = False
         while not ended:
             count[0] = _BATCH
@@ -235,18 +245,14 @@ class MapFd:
             ended = result == -errno.ENOENT
             if not ended:
                 check("bpf_map_lookup_batch", result)
-            raw_keys = bytes(ffi.buffer(keys, key_size * count[0]))
-            raw_values = bytes(ffi.buffer(values, value_size * count[0]))
-            found += [
-                (
-                    raw_keys[n * key_size : (n + 1) * key_size],
-                    raw_values[n * value_size : (n + 1) * value_size],
-                )
-                for n in range(count[0])
-            ]
+            yield keys, values, count[0]
             start = position
-        return found
 
     def freeze(self) -> None:
         """Let user space write to it no more, this process included."""
         check("bpf_map_freeze", lib.bpf_map_freeze(self.fd))
+
+
+def _pieces(memory: Any, size: int, count: int) -> list[bytes]:
+    raw = bytes(ffi.buffer(memory, size * count))
+    return [raw[at : at + size] for at in range(0, len(raw), size)]

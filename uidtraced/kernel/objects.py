@@ -55,6 +55,7 @@ class Objects:
         self.maps: dict[str, MapFd] = {}
         self._programs: dict[str, int] = {}
         self._links: dict[str, int] = {}
+        self._link_ids: dict[str, int] = {}
         self._old_links: dict[str, int] = {}
         self._rules: dict[str, MapFd] = {}
 
@@ -77,6 +78,7 @@ class Objects:
                 ours = name.startswith(f"l-{self._digest}-")
                 links = self._links if ours else self._old_links
                 links[name.rpartition("-")[2] if ours else name] = left.pop(name)
+            self._link_ids = {name: _link_id(fd) for name, fd in self._links.items()}
             programs = {
                 name: left.pop(f"p-{self._digest}-{name}", -1)
                 for name in (*TRACEPOINTS, *_RUN_BY_US)
@@ -141,25 +143,44 @@ class Objects:
             self._store.keep(f"p-{self._digest}-{name}", fd)
 
     def attached(self, program: str) -> bool:
-        """Whether *program* runs."""
+        """Whether *program* runs, as far as nobody else detached it."""
         return program in self._links
 
     def attach(self, program: str, tracepoint: str | None = None) -> None:
         """Let *program* run at its tracepoint; KernelError (ENOENT) where the kernel has none."""
-        if program in self._links:
+        if self._runs(program):
             return
+        if program in self._links:
+            self._store.drop([f"l-{self._digest}-{program}"])  # else it could run twice
         point = tracepoint or TRACEPOINTS[program]
         call = f"bpf_raw_tracepoint_open({point})"
         name = ffi.NULL if program in _TYPED else point.encode()
         result = lib.bpf_raw_tracepoint_open(name, self._programs[program])
         fd = self._links[program] = check(call, result)
+        self._link_ids[program] = _link_id(fd)
         self._store.keep(f"l-{self._digest}-{program}", fd)
 
     def detach(self, program: str) -> None:
         """Let *program* run no more."""
-        fd = self._links.pop(program, -1)
-        if fd >= 0:
+        if program in self._links:
             self._store.drop([f"l-{self._digest}-{program}"])
+            self._close_link(program)
+
+    def lost_links(self) -> list[str]:
+        """Return the programs that should run, and whose fd is not their link's any more.
+
+        Nobody can detach them but by closing it: the kernel has no other way for such links.
+        """
+        return [name for name in self._links if not self._runs(name)]
+
+    def _runs(self, program: str) -> bool:
+        fd = self._links.get(program, -1)
+        return fd >= 0 and _link_id(fd) == self._link_ids[program]
+
+    def _close_link(self, program: str) -> None:
+        ours = self._runs(program)
+        fd = self._links.pop(program, -1)
+        if ours:  # else the number may be that of another file by now
             os.close(fd)
 
     @property
@@ -198,12 +219,20 @@ class Objects:
         """Close every fd; what nobody else keeps ends. May be called again."""
         for one in (*self.maps.values(), *self._rules.values()):
             one.close()
-        for fds in (self._links, self._old_links, self._programs):
+        for program in list(self._links):
+            self._close_link(program)
+        for fds in (self._old_links, self._programs):
             for fd in fds.values():
                 os.close(fd)
             fds.clear()
         self.maps = {}
         self._rules = {}
+
+
+def _link_id(fd: int) -> int:
+    """Return the kernel's id of the link behind *fd*; 0 where that is none."""
+    number = ffi.new("__u32 *")
+    return 0 if lib.uidtraced_link_id(fd, number) else int(number[0])
 
 
 def _map_name(name: str) -> str:

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import mmap
 import os
+import platform
 import struct
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from uidtraced.errors import KernelError, UnsupportedError
+from uidtraced.kernel.classes import Classes
+from uidtraced.kernel.guard import Guard
 from uidtraced.kernel.inner import InnerMaps
 from uidtraced.kernel.kept import NoStore
-from uidtraced.kernel.libbpf import check, ffi, lib, raises_kernel_error, start_log
+from uidtraced.kernel.keys import BLOCK, KEY, pack_block, unpack_block
+from uidtraced.kernel.libbpf import check, ffi, lib, start_log
 from uidtraced.kernel.many import ManyEntries
 from uidtraced.kernel.objects import CONTROL, TRACEPOINTS, Objects
+from uidtraced.kernel.page import ControlPage
 from uidtraced.kernel.ring import RingReader
 from uidtraced.kernel.uring import look_at_uring, uring_table
 from uidtraced.multiplexers import INNER
 from uidtraced.rules import Abi, Block, Flag, Kind, Mark, Nr, Outcome, RuleSet, Scope, Uid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from uidtraced.kernel.kept import FdStore
 
-_KEY: Final = struct.Struct("=I")
-_BLOCK: Final = struct.Struct("=I4s")  # struct block of bpf/event.h
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _TASK: Final = struct.Struct("=Q")
 _COUNTERS: Final = struct.Struct("=4Q")  # struct counters, in the order of Counters
 _ACCOUNT: Final = struct.Struct("=6Q")  # struct account, in the order of SavedAccount
 _EXE: Final = struct.Struct("=II")  # the head of struct exe of bpf/event.h
+_BPF_CALL: Final = {"x86_64": (321, 357), "aarch64": (280, 386)}
+"""The numbers of bpf(2), in all ABIs of a machine."""
 _RESULT_PROGRAMS: Final = ("on_sys_exit", "on_thread_end", "on_exec", "on_uring_complete")
-_NO_UID: Final = _KEY.pack(2**32 - 1)
+_NO_UID: Final = KEY.pack(2**32 - 1)
 
 DEFAULT_RING_BYTES: Final = 8 * 2**20
 
@@ -102,7 +105,6 @@ class Tracer:
         self.store: FdStore = store or NoStore()
         self._objects = Objects(self.store)
         self._inner = InnerMaps(self.store)
-        self._in_classes: set[int] = set()
         self._uring = look_at_uring()
         self._uring_calls = uring or {}
         try:
@@ -110,21 +112,24 @@ class Tracer:
             """Whether a daemon before this one left what goes on now."""
             if self.adopted:
                 self._inner.take_over(self._objects.rule_maps())
-                self._control_memory, self._control = self._map_control()
+                self._page = ControlPage(self._objects.maps[CONTROL].fd)
             if not self._objects.has_programs:
                 sizes = {"events": ring_bytes, "passages": calls_waited_for}
                 self._load(sizes, shapes or {})
             self._open_maps()
             self._objects.run("who_am_i")
+            self._page.learn()
             self.ring = RingReader(
                 self._objects.maps["events"].fd,
                 self._objects.ring_bytes(),
-                self._note_writing,
-                self._control.writing,
+                self._page.note_writing,
+                self._page.get("writing"),
                 shares_fd=self._objects.maps["shares"].fd,
             )
-            self._control.ring_bytes = self.ring.size
+            self._page.set("ring_bytes", self.ring.size)
             self._objects.keep()
+            self.guard = Guard(self._objects, self._page, self._classes, self._many, self._attach)
+            """Finds what others change."""
         except BaseException:
             self.close()
             raise
@@ -134,20 +139,20 @@ class Tracer:
     ) -> None:
         """Load the programs; where others of another version run, let ours take their place."""
         objects = self._objects
-        generation = self._control.generation + 1 if self.adopted else 1
+        generation = self._page.get("generation") + 1 if self.adopted else 1
         objects.load(sizes, shapes, uring_table(self._uring, self._uring_calls), generation)
         if not self.adopted:
-            self._control_memory, self._control = self._map_control()
+            self._page = ControlPage(objects.maps[CONTROL].fd)
         for program in objects.old_programs & TRACEPOINTS.keys():
             self._attach(program)
-        self._control.generation = generation  # from here on it is ours that act
+        self._page.set("generation", generation)  # from here on it is ours that act
         objects.end_old_programs()
 
     def _open_maps(self) -> None:
         maps = self._objects.maps
         self._outer = {scope: maps[scope.value] for scope in Scope}
         self._blocks = {scope: maps[f"{scope.value}_blocks"] for scope in Scope}
-        self._classes = maps["classes"]
+        self._classes = Classes(maps["classes"], self._inner, self._many)
         self._counts = maps["counts"]
         self._passages = maps["passages"]
         self._accounts = maps["accounts"]
@@ -155,38 +160,28 @@ class Tracer:
         self._exes = maps["exes"]
         self._cpus = check("libbpf_num_possible_cpus", lib.libbpf_num_possible_cpus())
         if self.adopted:
-            self._in_classes = {_KEY.unpack(key)[0] for key in self._classes.keys(_KEY.size)}
-            with self._changing():  # the last daemon may have died amid a change
+            with self._page.changing():  # the last daemon may have died amid a change
                 self.wait_for_programs()
         else:
             self._counts.update(_NO_UID, bytes(ffi.sizeof("struct counters") * self._cpus))
 
-    def _map_control(self) -> tuple[mmap.mmap, Any]:
-        size = ffi.sizeof("struct control")
-        with raises_kernel_error("mmap of the control map"):
-            memory = mmap.mmap(self._objects.maps[CONTROL].fd, size)
-        return memory, ffi.from_buffer("struct control *", memory)
-
-    def _note_writing(self, position: int) -> None:
-        self._control.writing = position
-
     @property
     def revision(self) -> int:
         """The revision of the policy in force; 0 before the first."""
-        return int(self._control.revision)
+        return self._page.get("revision")
 
     @revision.setter
     def revision(self, number: int) -> None:
-        self._control.revision = number
+        self._page.set("revision", number)
 
     @property
     def alive_ns(self) -> int:
         """When `beat` was last called, by whichever daemon, on CLOCK_BOOTTIME; 0 for never."""
-        return int(self._control.alive_ns)
+        return self._page.get("alive_ns")
 
     def beat(self) -> None:
         """Note that the daemon is alive."""
-        self._control.alive_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+        self._page.beat()
 
     @property
     def batches(self) -> bool | None:
@@ -235,8 +230,8 @@ class Tracer:
 
     def leave(self) -> None:
         """Let the next daemon go on: until then nobody is left out of what is traced."""
-        self._control.self_tgid = 0
-        self._control.journal_pid = 0
+        self._page.set("self_tgid", 0)
+        self._page.set("journal_pid", 0)
 
     def end(self) -> None:
         """Let the store keep nothing, so that closing ends it all."""
@@ -260,9 +255,9 @@ class Tracer:
                     if program != "on_exec" or error.errno != errno.ENOENT:
                         self._detach_results()
                         raise
-            self._control.results = 1
+            self._page.set("results", 1)
         elif not wanted and attached:
-            self._control.results = 0
+            self._page.set("results", 0)
             self.wait_for_programs()
             self._detach_results()
             self.wait_for_programs()
@@ -274,15 +269,8 @@ class Tracer:
             self._objects.detach(program)
 
     def wait_for_programs(self) -> None:
-        """Wait until every run of a program that has begun has ended.
-
-        A change of a map of maps does (synchronize_rcu in maybe_wait_bpf_programs,
-        kernel/bpf/syscall.c), also one that takes out what was put in just before.
-        """
-        inner = self._inner.get(frozenset(), 0)
-        self._classes.update(_KEY.pack(inner.id), _KEY.pack(inner.fd))
-        if inner.id not in self._in_classes:
-            self._classes.delete_all([_KEY.pack(inner.id)])
+        """Wait until every run of a program that has begun has ended."""
+        self._classes.wait_for_programs()
 
     def want(self, calls: Iterable[tuple[Abi, Nr]]) -> None:
         """Let exactly *calls* through to the rules; calls of other numbers end at once.
@@ -299,24 +287,11 @@ class Tracer:
         )
         if not uring:
             self._objects.detach("on_uring_submit")
-        for number, mask in enumerate(wanted):  # a byte at a time: each is whole at any moment
-            if self._control.wanted[number] != mask:
-                self._control.wanted[number] = mask
+        for number in _BPF_CALL[platform.machine()]:
+            wanted[number] |= lib.UIDTRACED_W_BPF
+        self._page.want(bytes(wanted))
         if uring:
             self._attach("on_uring_submit")
-
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Let programs keep nothing of what they find until the rules stand again.
-
-        What they found before holds no more then. Within it, wait for programs that may have seen
-        what was; a change of an outer map does.
-        """
-        lib.uidtraced_store(ffi.addressof(self._control, "changes"), self._control.changes | 1)
-        try:
-            yield
-        finally:
-            lib.uidtraced_store(ffi.addressof(self._control, "changes"), self._control.changes + 1)
 
     def use_scopes(self, scopes: Iterable[tuple[Scope, bool]]) -> None:
         """Look up exactly *scopes*: uids one by one (False), or blocks (True)."""
@@ -325,10 +300,10 @@ class Tracer:
             bits |= _SCOPE_BIT[scope]
             if by_block:
                 blocks |= _SCOPE_BIT[scope]
-        with self._changing():
+        with self._page.changing():
             # of the two the program reads this one last
-            self._control.blocks = blocks
-            self._control.scopes = bits
+            self._page.set("blocks", blocks)
+            self._page.set("scopes", bits)
 
     def prepare(self, rule_sets: Iterable[RuleSet], revision: int) -> None:
         """Make the inner maps that are missing, whole and frozen; nobody uses them yet."""
@@ -337,96 +312,80 @@ class Tracer:
 
     def put(self, scope: Scope, entries: Mapping[Uid, RuleSet]) -> None:
         """Point each uid to its prepared inner map: each uid's change is one step."""
-        fds = (_KEY.pack(self._inner.get(rules, 0).fd) for rules in entries.values())
-        pairs = list(zip(map(_KEY.pack, entries), fds, strict=True))
-        with self._changing():
+        fds = (KEY.pack(self._inner.get(rules, 0).fd) for rules in entries.values())
+        pairs = list(zip(map(KEY.pack, entries), fds, strict=True))
+        with self._page.changing():
             self._many.put(self._outer[scope], pairs)
 
     def remove(self, scope: Scope, uids: Iterable[Uid]) -> None:
         """Take *uids* out of the outer map; one that is not in it is left so."""
-        with self._changing():
-            self._many.remove(self._outer[scope], [_KEY.pack(uid) for uid in uids])
+        with self._page.changing():
+            self._many.remove(self._outer[scope], [KEY.pack(uid) for uid in uids])
 
     def put_blocks(self, scope: Scope, entries: Mapping[Block, RuleSet]) -> None:
         """Point each block to its prepared inner map: each block's change is one step."""
         wanted = {rules: self._inner.get(rules, 0) for rules in set(entries.values())}
-        classes = {inner.id: inner.fd for inner in wanted.values()}
-        new = {number: fd for number, fd in classes.items() if number not in self._in_classes}
-        pairs = [(_KEY.pack(number), _KEY.pack(fd)) for number, fd in new.items()]
-        self._in_classes |= set(new)  # before: what a failed change left is taken out with them
-        self._many.put(self._classes, pairs)
-        blocks = {_block(one): _KEY.pack(wanted[rules].id) for one, rules in entries.items()}
-        with self._changing():
+        self._classes.put({inner.id: inner.fd for inner in wanted.values()})
+        blocks = {pack_block(one): KEY.pack(wanted[rules].id) for one, rules in entries.items()}
+        with self._page.changing():
             self._blocks[scope].update_all(blocks)
             self.wait_for_programs()
 
     def remove_blocks(self, scope: Scope, blocks: Iterable[Block]) -> None:
         """Take *blocks* out; one that is not in is left so."""
-        with self._changing():
-            self._blocks[scope].delete_all([_block(block) for block in blocks])
+        with self._page.changing():
+            self._blocks[scope].delete_all([pack_block(block) for block in blocks])
             self.wait_for_programs()
 
     def keep_only(self, rule_sets: Iterable[RuleSet]) -> None:
         """Close the inner maps of all other rule sets."""
         keep = set(rule_sets)
-        gone = {number: rules for number, rules in self._inner.by_id().items() if rules not in keep}
-        if classes := [number for number in gone if number in self._in_classes]:
-            # A task may have read a class that no block has any more, and be about to look it up.
-            # A change of a map of maps waits until no such task is left (synchronize_rcu in
-            # maybe_wait_bpf_programs, kernel/bpf/syscall.c), also one that changes nothing.
-            last = classes[-1]
-            fd = self._inner.get(gone[last], 0).fd
-            self._classes.update(_KEY.pack(last), _KEY.pack(fd))
-            self._many.remove(self._classes, [_KEY.pack(number) for number in classes])
-            self._in_classes.difference_update(classes)
+        kept = {number for number, rules in self._inner.by_id().items() if rules in keep}
+        self._classes.remove(self._classes.there - kept)
         self._inner.keep_only(keep)
 
     def read(self, scope: Scope) -> dict[Uid, RuleSet | None]:
         """Return what the kernel's outer map holds; None for an inner map that is not ours."""
         known = self._inner.by_id()
-        found = self._many.items(self._outer[scope], _KEY.size, _KEY.size)
-        return {Uid(_KEY.unpack(key)[0]): known.get(_KEY.unpack(value)[0]) for key, value in found}
+        found = self._many.items(self._outer[scope], KEY.size, KEY.size)
+        return {Uid(KEY.unpack(key)[0]): known.get(KEY.unpack(value)[0]) for key, value in found}
 
     def read_blocks(self, scope: Scope) -> dict[Block, RuleSet | None]:
         """Return what the kernel holds for blocks; None for an inner map that is not ours."""
-        inner = dict(self._classes.items(_KEY.size, _KEY.size))
         ours = self._inner.by_id()
-        known = {number: ours.get(_KEY.unpack(inner[key])[0]) for number, key in _keys(ours, inner)}
-        found = self._blocks[scope].items(_BLOCK.size, _KEY.size)
-        return {
-            Block(Uid(first), bits): known.get(_KEY.unpack(value)[0])
-            for (bits, first), value in ((_unpack_block(key), value) for key, value in found)
-        }
+        known = {number: ours.get(inner) for number, inner in self._classes.read().items()}
+        found = self._blocks[scope].items(BLOCK.size, KEY.size)
+        return {unpack_block(key): known.get(KEY.unpack(value)[0]) for key, value in found}
 
     def exclude_journal(self, pid: int) -> None:
         """Never log the process *pid* (of this pid namespace); 0 for none."""
-        self._control.journal_pid = pid
+        self._page.set("journal_pid", pid)
 
     def counters(self) -> dict[Uid, Counters]:
         """Return what was counted for every uid that matched; UID_MAX + 1 is "no room"."""
         size = _COUNTERS.size * self._cpus
         totals: dict[Uid, Counters] = {}
-        for key, raw in self._counts.items(_KEY.size, size):
+        for key, raw in self._counts.items(KEY.size, size):
             per_cpu = list(_COUNTERS.iter_unpack(raw))
             sums = map(sum, zip(*per_cpu, strict=True)) if len(per_cpu) > 1 else per_cpu[0]
-            totals[Uid(_KEY.unpack(key)[0])] = Counters(*sums)
+            totals[Uid(KEY.unpack(key)[0])] = Counters(*sums)
         return totals
 
     def has_counters(self, uid: Uid) -> bool:
         """Whether the kernel counts *uid* by itself: it has no room for more than 65,535."""
-        return self._counts.lookup(_KEY.pack(uid), _COUNTERS.size * self._cpus) is not None
+        return self._counts.lookup(KEY.pack(uid), _COUNTERS.size * self._cpus) is not None
 
     def accounts(self) -> dict[Uid, SavedAccount]:
         """Return what `save_accounts` saved, also by a daemon before this one."""
-        found = self._accounts.items(_KEY.size, _ACCOUNT.size)
+        found = self._accounts.items(KEY.size, _ACCOUNT.size)
         return {
-            Uid(_KEY.unpack(key)[0]): SavedAccount(*_ACCOUNT.unpack(value)) for key, value in found
+            Uid(KEY.unpack(key)[0]): SavedAccount(*_ACCOUNT.unpack(value)) for key, value in found
         }
 
     def save_accounts(self, rows: Mapping[Uid, SavedAccount]) -> None:
         """Save *rows* by uid."""
         if rows:
-            keys = b"".join(_KEY.pack(uid) for uid in rows)
+            keys = b"".join(KEY.pack(uid) for uid in rows)
             values = b"".join(_ACCOUNT.pack(*row) for row in rows.values())
             self._accounts.update_batch(keys, values, len(rows))
 
@@ -443,16 +402,15 @@ class Tracer:
 
     def lost(self) -> int:
         """Return how many events found the ring full, of all uids together: cheap to ask."""
-        raw = self._seq.lookup(_KEY.pack(1), 8 * self._cpus)
+        raw = self._seq.lookup(KEY.pack(1), 8 * self._cpus)
         return 0 if raw is None else sum(struct.unpack(f"={self._cpus}Q", raw))
 
     def close(self) -> None:
         """Close everything: what the store does not keep ends. May be called again."""
         if (ring := getattr(self, "ring", None)) is not None:
             ring.close()
-        if (memory := getattr(self, "_control_memory", None)) is not None and not memory.closed:
-            ffi.release(self._control)
-            memory.close()  # it has a duplicate of the fd
+        if (page := getattr(self, "_page", None)) is not None:
+            page.close()
         self._inner.close()
         self._objects.close()
 
@@ -468,21 +426,6 @@ _SCOPE_BIT: Final[Mapping[Scope, int]] = {
     Scope.EFFECTIVE: lib.UIDTRACED_S_EFFECTIVE,
     Scope.LOGIN: lib.UIDTRACED_S_LOGIN,
 }
-
-
-def _keys(numbers: Iterable[int], there: Mapping[bytes, bytes]) -> list[tuple[int, bytes]]:
-    """Return those of *numbers* whose key is *there*, each with it."""
-    packed = [(number, _KEY.pack(number)) for number in numbers]
-    return [(number, key) for number, key in packed if key in there]
-
-
-def _block(block: Block) -> bytes:
-    return _BLOCK.pack(block.bits, block.first.to_bytes(4, "big"))
-
-
-def _unpack_block(key: bytes) -> tuple[int, int]:
-    bits, first = _BLOCK.unpack(key)
-    return bits, int.from_bytes(first, "big")
 
 
 def constants() -> dict[str, int]:
