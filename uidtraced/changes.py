@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from uidtraced.events.text import printable
 from uidtraced.multiplexers import INNER
 from uidtraced.policy.names import call_name, calls_named
 from uidtraced.reconcile import Action, Create, Delete, Everyone, Swap
@@ -105,6 +106,6 @@ def lines(rows: Iterable[dict[str, Any]], *, colored: bool) -> list[str]:
             whom += f" ({row['uid']})"
         scope = "" if row["match"] == Scope.REAL else f" by {row['match']} uid"
         calls = [f"+{one}" for one in row["added"]] + [f"-{one}" for one in row["removed"]]
-        text = f"{sign} {whom}{scope}: {' '.join(calls) or 'nothing'}"
+        text = printable(f"{sign} {whom}{scope}: {' '.join(calls) or 'nothing'}")
         found.append(f"{_COLORS[sign]}{text}{_PLAIN}" if colored else text)
     return found

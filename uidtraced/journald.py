@@ -39,15 +39,15 @@ def find_journald(proc: Path = PROC) -> int | None:
 def _cgroups(process: Path) -> list[str]:
     """Return the cgroup paths by which systemd knows *process* (cgroups(7): unified, and v1)."""
     try:
-        lines = (process / "cgroup").read_text("utf-8", "surrogateescape").splitlines()
+        said = (process / "cgroup").read_bytes()
     except OSError:
         return []
     found = []
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers in ("", "name=systemd"):
-            found.append(path)
+    for line in said.split(b"\n"):  # and nothing else ends one: users name groups of their own
+        _, _, rest = line.partition(b":")
+        controllers, _, path = rest.partition(b":")
+        if controllers in (b"", b"name=systemd"):
+            found.append(os.fsdecode(path))
     return found
 
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 import msgspec
 import structlog
 
+from uidtraced.events.text import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -45,6 +47,14 @@ def _journal(render: Any) -> Callable[[Any, str, Any], str]:
         return f"<{_PRIORITY.get(level, 6)}>{render(logger, name, event)}"
 
     return processor
+
+
+def _fit(_: Any, __: str, event: Any) -> Any:
+    """Make what is said fit for UTF-8 and, but for tracebacks, for one line."""
+    for key, value in event.items():
+        if isinstance(value, str) and key != "exception":
+            event[key] = printable(value)
+    return event
 
 
 class PatientStream:
@@ -101,6 +111,7 @@ def start_log(style: LogStyle) -> None:
         structlog.processors.add_log_level,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
+        _fit,
     ]
     logfmt = structlog.processors.LogfmtRenderer(key_order=["event"], drop_missing=True)
     if style is LogStyle.JOURNAL:

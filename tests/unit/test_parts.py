@@ -408,6 +408,14 @@ def test_the_journal_is_known_by_its_cgroup(tmp_path) -> None:
     assert find_journald(tmp_path) == 9
 
 
+@pytest.mark.parametrize("end", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_no_group_that_a_user_names_is_taken_for_the_journal(tmp_path, end) -> None:
+    """A group of his own holds a process of root's where he runs a setuid program in it."""
+    process(tmp_path, "self", "0::/system.slice/uidtraced.service\n")
+    process(tmp_path, 7, f"0::/user.slice/x{end}0::/system.slice/systemd-journald.service\n")
+    assert find_journald(tmp_path) is None
+
+
 def test_the_journal_is_found_under_cgroup_v1(tmp_path) -> None:
     process(tmp_path, "self", "1:name=systemd:/user.slice/session\n")
     process(tmp_path, 9, "2:cpu:/\n1:name=systemd:/system.slice/systemd-journald.service\n")

@@ -7,6 +7,7 @@ start a field or move a terminal's cursor.
 from __future__ import annotations
 
 import functools
+import re
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from uidtraced.events.records import (
     SyscallEvent,
     TamperRecord,
 )
+from uidtraced.events.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -32,25 +34,22 @@ _INFO: Final = ("PRIORITY=6", "SYSLOG_IDENTIFIER=uidtraced")
 _WARNING: Final = ("PRIORITY=4", "SYSLOG_IDENTIFIER=uidtraced")
 _ERROR: Final = ("PRIORITY=3", "SYSLOG_IDENTIFIER=uidtraced")
 _NESTED: Final = (dict, list)
+_UNSEEN: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+"""What JSON may hold as it is, but ends a line or moves the text for some who read or show it."""
 
 _encoder: Final = msgspec.json.Encoder()
 
 
-def printable(text: str) -> str:
-    r"""Return *text* with what cannot be printed as ``\xNN``, fit for a line of a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else _escape(one) for one in text)
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code <= 0xFF else character.encode("unicode_escape").decode()  # noqa: PLR2004
-
-
 def json_lines(records: Iterable[Record]) -> bytes:
-    """Return a JSON object a line for each record."""
-    return _encoder.encode_lines(records)
+    """Return a JSON object a line for each record; what is not seen is escaped in it."""
+    return _seen(_encoder.encode_lines(records))
+
+
+def _seen(said: bytes) -> bytes:
+    """Return the JSON *said* with escapes for what is not seen."""
+    if said.isascii() and b"\x7f" not in said:
+        return said
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", said.decode()).encode()
 
 
 def message(record: Record) -> str:
@@ -60,7 +59,7 @@ def message(record: Record) -> str:
             call = strace_line(record)
             foreign = "" if record.abi in _NATIVE else f"{record.abi}:"
             who = str(record.uid) if record.user is None else record.user
-            return printable(f"{who}: {foreign}{call}")
+            return printable(f"{_plain(who, ':')}: {foreign}{call}")
         case PolicyRecord():
             return (
                 f"policy revision {record.revision} in force: {record.created} created, "
@@ -85,6 +84,11 @@ def _tampered(record: TamperRecord) -> str:
     )
 
 
+def _plain(name: str, end: str) -> str:
+    r"""Return *name* with *end* as ``\xNN``, so that the first *end* after it is not the name's."""
+    return name.replace(end, f"\\x{ord(end):02x}")
+
+
 def _losses(record: LossRecord) -> str:
     who = str(record.uid) if record.user is None else record.user
     causes = (
@@ -104,7 +108,7 @@ def text_lines(records: Iterable[Record]) -> bytes:
     for record in records:
         by = ""
         if isinstance(record, SyscallEvent):
-            by = f"{printable(record.comm)}[{record.tid}] "
+            by = f"{_plain(printable(record.comm), '[')}[{record.tid}] "
         lines.append(f"{record.ts} {by}{message(record)}\n")
     return "".join(lines).encode()
 
@@ -123,7 +127,7 @@ def journal_entry(record: Record) -> bytes:
     for name, value in zip(_names(type(record)), astuple(record), strict=True):
         if value is None or value is UNSET:
             continue
-        said = _encoder.encode(value).decode() if isinstance(value, _NESTED) else value
+        said = _seen(_encoder.encode(value)).decode() if isinstance(value, _NESTED) else value
         fields.append(f"{name}{said}")
     fields.append("")
     entry = "\n".join(fields)

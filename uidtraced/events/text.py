@@ -57,3 +57,15 @@ def quote(raw: bytes) -> str:
         else:
             parts.append(f"\\{code:o}")
     return f'"{"".join(parts)}"'
+
+
+def printable(shown: str) -> str:
+    r"""Return *shown* with what cannot be printed as ``\xNN``, fit for a line of a terminal."""
+    if shown.isprintable():
+        return shown
+    return "".join(one if one.isprintable() else _escape(one) for one in shown)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code <= 0xFF else character.encode("unicode_escape").decode()  # noqa: PLR2004
