@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RUN_DIRECTORY: Final = Path("/run/uidtraced")
+_OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 @contextlib.contextmanager
@@ -28,6 +30,7 @@ def instance_lock(directory: Path = RUN_DIRECTORY) -> Iterator[None]:
             f"{path} cannot be opened ({error.strerror}); run it as root or by its systemd unit"
         ) from error
     try:
+        _check(path, os.fstat(fd))
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -40,3 +43,14 @@ def instance_lock(directory: Path = RUN_DIRECTORY) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _check(path: Path, status: os.stat_result) -> None:
+    """PermissionDeniedError where the lock is not one, or others could take its place."""
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:  # it is truncated, and written to
+        raise PermissionDeniedError(f"{path} is no file that is only that; remove it")
+    for place, mode in ((path, status.st_mode), (path.parent, path.parent.stat().st_mode)):
+        if mode & _OTHERS_MAY_WRITE:
+            raise PermissionDeniedError(
+                f"{place} is open to others (mode {stat.S_IMODE(mode):04o}); chmod go-w {place}"
+            )

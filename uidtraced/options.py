@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from uidtraced import __version__
 from uidtraced.daemon import Output
+from uidtraced.events.text import printable
 from uidtraced.kernel.tracer import DEFAULT_RING_BYTES
 from uidtraced.rules import Abi
 from uidtraced.scrape import Address
@@ -30,7 +31,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and end."""
         self.print_usage(sys.stderr)
-        self.exit(self.usage_exit, f"{self.prog}: error: {message}\n")
+        self.exit(self.usage_exit, f"{self.prog}: error: {printable(message)}\n")
 
 
 def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
@@ -74,7 +75,7 @@ def parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
-    run.add_argument("--policy", type=Path, default=DEFAULT_POLICY, metavar="FILE")
+    run.add_argument("--policy", type=_path, default=DEFAULT_POLICY, metavar="FILE")
     run.add_argument(
         "--output",
         type=Output,
@@ -91,7 +92,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--pin-dir",
-        type=Path,
+        type=_path,
         metavar="DIR",
         help="in a bpffs: what is in the kernel goes on without the daemon, for the next one",
     )
@@ -115,6 +116,14 @@ def _add_policy(command: argparse.ArgumentParser) -> None:
 
 def _add_format(command: argparse.ArgumentParser) -> None:
     command.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _path(text: str) -> Path:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON and the journal cannot name it
+        raise argparse.ArgumentTypeError(f"{text!a} is not UTF-8; rename it") from None
+    return Path(text)
 
 
 def _address(text: str) -> Address:

@@ -358,6 +358,46 @@ def test_closed_streams_are_told_of_or_filled(policy) -> None:
     )
 
 
+SURROUNDINGS = {
+    "no_manager": 'NOTIFY_SOCKET=/nowhere exec "$@"',
+    "no_address": 'NOTIFY_SOCKET=x WATCHDOG_USEC=0 JOURNAL_STREAM=a:b:c exec "$@"',
+    "no_store": 'LISTEN_PID=$$ LISTEN_FDS=9 LISTEN_FDNAMES=a:b:a NOTIFY_SOCKET=/nowhere exec "$@"',
+    "no_fds": 'LISTEN_PID=$$ LISTEN_FDS=x LISTEN_FDNAMES= NOTIFY_SOCKET=@ exec "$@"',
+    "python": 'PYTHONWARNINGS=error PYTHONIOENCODING=utf-16 LC_ALL=POSIX PYTHONUTF8=0 exec "$@"',
+    "closed": 'exec "$@" <&-',
+}
+
+
+@pytest.mark.parametrize("how", SURROUNDINGS)
+def test_an_odd_start_is_a_start(how) -> None:
+    wrap = ("sh", "-c", SURROUNDINGS[how], "sh")
+    with Daemon("version: 1\nusers:\n  1000: [chdir]\n", wrap=wrap).ready() as daemon:
+        as_user(1000, "env", "--chdir=/", "true")
+        daemon.records.wait(lambda one: one["event"] == "syscall")
+        assert daemon.ask("status").returncode == 0
+        again = [*COMMAND, "run", "--policy", str(daemon.path), "--output", "json"]
+        inside = ["nsenter", "--target", str(daemon.pid), "--mount", "--wd=/"]
+        code, _ = fails([*inside, *again])
+        assert code == 75  # the lock is held: it was not closed as an fd of the environment's
+        assert daemon.stop() == 0
+        told = [one for one in daemon.log.all if one["event"] == "service_manager_not_told"]
+        assert len(told) <= 1
+        assert ("NOTIFY_SOCKET=" in SURROUNDINGS[how]) == bool(told)
+        assert not any("exception" in one for one in daemon.log.all)
+
+
+def test_without_standard_error_it_traces(public) -> None:
+    policy = public / "policy.yaml"
+    policy.write_text("version: 1\nusers:\n  1000: [chdir]\n")
+    command = own_run(["sh", "-c", 'exec "$@" 2>&- <&-', "sh", *run(policy)])
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
+        assert json.loads(daemon.stdout.readline())["event"] == "policy"
+        as_user(1000, "env", "--chdir=/", "true")
+        assert json.loads(daemon.stdout.readline())["syscall"] == "chdir"
+        daemon.terminate()
+        assert daemon.wait(20) == 0
+
+
 def test_a_comm_that_forges_lines_is_data(public) -> None:
     hostile = b'x\n{"event":"'
     source = '#include <sys/prctl.h>\n#include <unistd.h>\nint main(void){prctl(PR_SET_NAME, "'
