@@ -15,7 +15,7 @@ import structlog
 
 from uidtraced import daemon, reconcile, systemd
 from uidtraced.changes import lines, to_rows
-from uidtraced.control import ControlError, NotRunningError, ask
+from uidtraced.control import ControlError, NotRunningError, ask, understood
 from uidtraced.directory import PatientDirectory
 from uidtraced.errors import (
     AlreadyRunningError,
@@ -25,6 +25,7 @@ from uidtraced.errors import (
     UidtracedError,
     UnsupportedError,
 )
+from uidtraced.events.text import printable
 from uidtraced.kernel.probe import Finding, probe
 from uidtraced.kernel.uring import look_at_uring
 from uidtraced.log import LogStyle, start_log
@@ -200,27 +201,29 @@ def _plan(options: argparse.Namespace) -> int:
             f"the name service does not answer for {len(intent.stale)} names ({some}); ask again"
         )
         return Exit.FAILED
-    running: Mapping[str, Any] | None = None
+    revision: int | None = None
+    actual = Plan()
     try:
         running = ask("plan")
+        actual = understood(running, lambda found: from_plain(found["plan"]))
+        revision = understood(running, lambda found: int(found["revision"]))
     except NotRunningError:
         pass
     except ControlError as error:
         _complain(str(error))
         return Exit.FAILED
-    actual = from_plain(running["plan"]) if running else Plan()
     actions = reconcile.diff(actual, intent.plan)
     with contextlib.closing(UserNames(name_of)) as names:
         rows = to_rows(actions, names)
     counts = reconcile.count(actions, intent.plan)
     if options.format == "json":
-        revision = running["revision"] if running else None
-        about = {"valid": True, "path": str(options.policy), "running": running is not None}
+        runs = revision is not None
+        about = {"valid": True, "path": str(options.policy), "running": runs}
         found = _plain_problems((), intent.warnings)
         rest = {"revision": revision, **counts, "changes": rows, "problems": found}
         _show_json(about | rest)
     else:
-        _show_plan(intent, rows, counts, running=running is not None)
+        _show_plan(intent, rows, counts, running=revision is not None)
     return Exit.CHANGES if actions else Exit.OK
 
 
@@ -239,6 +242,7 @@ def _show_plan(
 def _status(options: argparse.Namespace) -> int:
     try:
         answer = ask("status")
+        shown = understood(answer, status_lines)
     except NotRunningError as error:
         if options.format == "json":
             _show_json({"running": False, "healthy": False, "problems": [str(error)]})
@@ -251,8 +255,8 @@ def _status(options: argparse.Namespace) -> int:
     if options.format == "json":
         _show_json(answer)
     else:
-        _show("\n".join(status_lines(answer)))
-    return Exit.OK if answer["healthy"] else Exit.FAILED
+        _show("\n".join(map(printable, shown)))
+    return Exit.OK if answer["healthy"] is True else Exit.FAILED
 
 
 def _schema(_: argparse.Namespace) -> int:

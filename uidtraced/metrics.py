@@ -44,7 +44,10 @@ def render(status: Status, accept: str) -> tuple[str, bytes]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(status))
     ProcessCollector(registry=registry)
-    encode, kind = choose_encoder(accept)
+    try:
+        encode, kind = choose_encoder(accept)
+    except TypeError:  # it asks for a version of other than numbers, with which it compares them
+        encode, kind = choose_encoder("")
     return kind, encode(cast("Collector", registry))
 
 

@@ -126,11 +126,12 @@ class Scrape:
             return _response(HTTPStatus.BAD_REQUEST)
         method, target, _ = words
         if method != "GET":
-            return _response(HTTPStatus.METHOD_NOT_ALLOWED, Allow="GET")
+            return _response(HTTPStatus.METHOD_NOT_ALLOWED, Allow="GET", bare=method == "HEAD")
         if target.partition("?")[0] != PATH:
             return _response(HTTPStatus.NOT_FOUND)
-        headers = email.parser.HeaderParser().parsestr(rest)
-        kind, document = await self._answer(headers.get("Accept", ""))
+        accept = email.parser.HeaderParser().parsestr(rest).get("Accept", "")
+        plain = accept.isascii() and accept.isprintable()  # part of it comes back as a header
+        kind, document = await self._answer(accept if plain else "")
         return _response(HTTPStatus.OK, document, kind)
 
     async def stop(self) -> None:
@@ -141,10 +142,17 @@ class Scrape:
 
 
 def _response(
-    status: HTTPStatus, document: bytes = b"", kind: str = _TEXT, **headers: str
+    status: HTTPStatus,
+    document: bytes = b"",
+    kind: str = _TEXT,
+    *,
+    bare: bool = False,
+    **headers: str,
 ) -> bytes:
-    """Return a whole response, after which the connection ends."""
+    """Return a whole response, after which the connection ends; without its body where *bare*."""
     body = document or f"{status.value} {status.phrase}\n".encode()
     fields = {"Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close"}
     lines = [f"{name}: {value}\r\n" for name, value in (fields | headers).items()]
-    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{''.join(lines)}\r\n".encode() + body
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n{''.join(lines)}\r\n".encode() + body * (
+        not bare
+    )

@@ -101,6 +101,11 @@ def test_openmetrics_is_spoken_where_it_is_asked_for(served):
         (b"GET / HTTP/1.1\r\nA: " + b"a" * 100_000 + b"\r\n\r\n", b"HTTP/1.1 431 "),
         (b"GET /metrics HTTP/1.1\r\nAccept: \xff\r\n :\r\n\r\n", b"HTTP/1.1 200 "),
         (b"", b""),
+        (b"GET /metrics HTTP/1.0\r\n\r\n", b"HTTP/1.1 200 "),
+        (b"GET /metrics HTTP/1.1\n\n", b""),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"HTTP/1.1 400 "),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500, b""),
+        (b"GET /metrics HTTP/1.1\r\nAccept: text/plain; version=x\r\n\r\n", b"HTTP/1.1 200 "),
     ],
 )
 def test_a_request_that_is_none_harms_nobody(served, request_, answer):
@@ -113,6 +118,41 @@ def test_a_request_that_is_none_harms_nobody(served, request_, answer):
                 said += part
     assert said.startswith(answer)
     assert ask(served)[0].status == 200
+
+
+def say(port: int, request: bytes) -> bytes:
+    """Return all that comes back until the end."""
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(request)
+        said = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := client.recv(1 << 16):
+                said += part
+    return said
+
+
+def test_a_connection_is_one_request_and_one_answer(served):
+    get = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n"
+    said = say(served, get * 9)
+    assert said.count(b"HTTP/1.1 ") == 1
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert b"\r\nConnection: close" in head
+    assert f"\r\nContent-Length: {len(body)}\r\n".encode() in head
+
+
+def test_the_answer_to_a_head_has_no_body(served):
+    said = say(served, b"HEAD /metrics HTTP/1.1\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 405 ")
+    assert said.endswith(b"\r\nAllow: GET\r\n\r\n")
+
+
+def test_nothing_of_a_request_becomes_a_header(served):
+    accept = "application/openmetrics-text; version=1.0.0{}X-Forged: 1"
+    for end in ("\r\n ", "\r\n\t", "\r", "\n", "\x85", "\0"):
+        request = f"GET /metrics HTTP/1.1\r\nAccept: {accept.format(end)}\r\n\r\n"
+        head, _, _ = say(served, request.encode("latin-1")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"X-Forged" not in head
 
 
 def test_who_is_slow_is_in_nobodys_way():
