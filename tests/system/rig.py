@@ -300,7 +300,7 @@ class Machine:
         self.run("journalctl", "--sync")
         since = f"--since=@{self.since_s}"
         said = self.run("journalctl", "-u", "uidtraced", "-o", "json", "--all", since, *matches)
-        found = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        found = [json.loads(line) for line in said.split("\n") if line.startswith("{")]
         return [one for one in found if int(one["__REALTIME_TIMESTAMP"]) > self._since_us]
 
     def wait_journal(self, count: int, *matches: str) -> list[dict[str, Any]]:
