@@ -10,9 +10,9 @@ from uidtraced.control import Control, ask
 def test_an_answer_of_any_length_is_whole(tmp_path) -> None:
     async def main() -> None:
         for length in range(0, 1_000_000, 9_999):
-            told = "x" * length
+            told = {"said": "x" * length}
 
-            async def answer(told=told) -> str:
+            async def answer(told=told) -> dict[str, str]:
                 return told
 
             control = Control({"what": answer}, tmp_path / "socket")

@@ -14,6 +14,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from fakes import EVENT
+from fuzz.events import parse_entry
 from uidtraced.events.clock import WallClock
 from uidtraced.events.data import only_string, read_parts, show_data
 from uidtraced.events.decode import Decoder, Naming, event_structs, printable_comm
@@ -24,22 +25,6 @@ from uidtraced.rules import Kind
 
 POLICY = PolicyRecord("2026-01-02T03:04:05.000000000Z", "policy", 3, "/p", "ab", 1, 2, 3, 4, 5)
 LOSS = LossRecord("2026-01-02T03:04:05.000000000Z", "loss", 1000, None, 12)
-
-
-def parse_entry(raw: bytes) -> list[tuple[str, bytes]]:
-    """Read the journal's export format as journald does (systemd's JOURNAL_NATIVE_PROTOCOL)."""
-    fields = []
-    while raw:
-        line, _, rest = raw.partition(b"\n")
-        name, equals, value = line.partition(b"=")
-        if not equals:
-            (size,) = struct.unpack("<Q", rest[:8])
-            value, rest = rest[8 : 8 + size], rest[8 + size :]
-            assert rest[:1] == b"\n"
-            rest = rest[1:]
-        fields.append((name.decode(), value))
-        raw = rest
-    return fields
 
 
 def test_an_event_is_one_json_object_a_line_in_the_documented_order() -> None:
@@ -99,6 +84,19 @@ def test_no_comm_forges_a_line_or_a_field(raw) -> None:
     names = [name for name, _ in parse_entry(journal_entry(hostile))]
     assert names == [name for name, _ in parse_entry(journal_entry(EVENT))]
     assert dict(parse_entry(journal_entry(hostile)))["UIDTRACE_COMM"] == hostile.comm.encode()
+
+
+def test_json_says_what_is_not_seen_as_an_escape() -> None:
+    unseen = "\x7f\x85\x9b\u2028\u2029\u202e\u2066\u200b\ufeff"
+    (line,) = json_lines([replace(EVENT, comm=unseen + "é")]).decode().splitlines()
+    assert json.loads(line)["comm"] == unseen + "é"
+    assert "é" in line
+    assert not set(unseen) & set(line)
+
+
+def test_no_name_looks_like_the_end_of_a_name() -> None:
+    (line,) = text_lines([replace(EVENT, comm="x[1] root: kil", user="a: b")]).decode().splitlines()
+    assert line == f'{EVENT.ts} x\\x5b1] root: kil[13] a\\x3a b: chdir("/tmp")'
 
 
 def test_a_comm_ends_at_its_nul_and_keeps_what_is_not_utf8_visible() -> None:
