@@ -12,9 +12,13 @@ from harness import Daemon, as_user
 from oracle.compare import compare
 from oracle.programs import PROGRAMS, SOURCES
 from oracle.strace_log import trace
+from oracle.sweep import sweep
+from uidtraced.rules import Abi
 
 USER, UID = "nobody", 65534
 POLICY = f"version: 1\nusers:\n  {UID}: {{syscalls: ['@all'], at: exit}}\n"
+SWEEPS = {"every_flag": (Abi.X86_64,), "every_flag_32": (Abi.I386, "-m32")}
+SCRIPTS = {**PROGRAMS, **{name: f"$BIN/{name}" for name in SWEEPS}}
 C_SOURCES = Path(__file__).parents[1] / "oracle" / "sources"
 
 
@@ -33,6 +37,9 @@ def programs():
         for name, flags in SOURCES.items():
             built = ["gcc", "-O1", "-w", *flags, str(C_SOURCES / f"{name}.c")]
             subprocess.run([*built, "-o", str(directory / name)], check=True)
+        for name, (abi, *flags) in SWEEPS.items():
+            built = ["gcc", "-O1", *flags, "-x", "c", "-", "-o", str(directory / name)]
+            subprocess.run(built, check=True, input=sweep(abi), text=True)
         yield directory
 
 
@@ -53,11 +60,11 @@ def from_exec_on(events: list[dict]) -> list[dict]:
     return events[first:]
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_program_s_events_are_what_strace_says(daemon, programs, public, name) -> None:
     public.chmod(0o777)
     start = len(daemon.records.all)
-    calls = trace(USER, PROGRAMS[name], public, programs)
+    calls = trace(USER, SCRIPTS[name], public, programs)
     events = events_since(daemon, start, f"/marker/{name}")
     root = min(calls)
     events[root] = from_exec_on(events[root])

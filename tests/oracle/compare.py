@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 QUOTED = re.compile(r'"(?:\\.|[^"\\])*" /\* (?P<words>.*?) \*/')
 IN6 = re.compile(r'sin6_addr=inet_pton\(AF_INET6, ("[^"]*")\)')
 COMMENT = re.compile(r"(?P<number>-?\w+) /\* (?P<words>.*?) \*/")
+UNNAMED = "?"
+"""In what strace says of a number that has no name, such as ``0x3 /* PROT_??? */``."""
+VARIABLES = " var"
 NUMBER = re.compile(r"-?\d+|0x[0-9a-f]+")
 
 
@@ -43,6 +46,8 @@ def same_number(one: int, other: int) -> bool:
 def flags(said: str) -> tuple[str | None, int]:
     """Return the words of *said*, such as ``0x3 /* A|B */|0x4 /* C */``, and the number."""
     words, number = [], 0
+    if "/*" not in said:
+        return None, 0
     for part in re.split(r"(?<=/)\|", said):
         found = COMMENT.fullmatch(part)
         if found is None and (plain := number_of(part)) is None:
@@ -73,13 +78,29 @@ def same_argument(said: str, value: Any) -> bool:
         case dict():
             return plain_address(said) == show_sockaddr(value)
         case int():
-            return number is not None and same_number(number, value)
+            plain = words is None or UNNAMED in words
+            return plain and number is not None and same_number(number, value)
     if said == quote(bytes_of(value)):
         return True
-    if words is not None and set(words.split("|")) == set(value.split("|")):
+    if UNNAMED in said and said[0] != '"':
         return True
+    if words is not None and VARIABLES not in words:
+        return same_words(words, value)
     shown = number_of(value)
     return number is not None and shown is not None and same_number(number, shown)
+
+
+def same_words(words: str, value: str) -> bool:
+    """Whether both name the same flags; what has no name is told as a number, by both.
+
+    Those that are newer than strace have one in an event alone.
+    """
+    theirs, ours = set(words.split("|")), set(value.split("|"))
+    missing = theirs - ours
+    newer = (
+        len(missing) == 1 and NUMBER.fullmatch(missing.pop()) is not None and ours > theirs & ours
+    )
+    return theirs == ours or newer
 
 
 def same_result(said: str, event: dict[str, Any]) -> bool:
@@ -113,7 +134,9 @@ def differences(call: Call, event: dict[str, Any]) -> list[str]:
     found = []
     if call.name == "socketcall" and "via" in event:  # UNREADABLE
         event = {**event, "args": {"call": f"SYS_{event['syscall'].upper()}", **event["args"]}}
-    if len(call.args) > len(event["args"]) and call.name not in explained.NOT_ARGUMENTS:
+    if explained.is_no_call(call):
+        event = {**event, "args": {}}
+    elif len(call.args) > len(event["args"]) and call.name not in explained.NOT_ARGUMENTS:
         found.append(f"{len(call.args)} arguments, the event has {len(event['args'])}")
     for name, said, value in pairs(call, event["args"]):
         if not same_argument(said, value) and not explained.argument(call, name, said, value):
@@ -123,17 +146,27 @@ def differences(call: Call, event: dict[str, Any]) -> list[str]:
     return [f"{call.name}({', '.join(call.args)})"[:300] + f": {one}" for one in found]
 
 
+def opcodes(names: Sequence[str], ours: Sequence[str]) -> Sequence[tuple[str, int, int, int, int]]:
+    """Return how to come from one to the other; difflib takes long where many are the same."""
+    if names == ours:
+        return [("equal", 0, len(names), 0, len(ours))]
+    return difflib.SequenceMatcher(None, names, ours, autojunk=False).get_opcodes()
+
+
 def compare(calls: Sequence[Call], events: Sequence[dict[str, Any]]) -> list[str]:
     """Return what is missing, extra and different among the *events* of a thread."""
-    calls = [call for call in calls if not explained.is_no_call(call)]
+    newer = {explained.number_name(event) for event in events}
+    calls = [call for call in calls if not explained.is_no_call(call) or call.name in newer]
     if calls and calls[-1].name == UNKNOWN:
         calls = calls[:-1]
         events = events[:-1] if len(events) == len(calls) + 1 else events
     names = [call.name for call in calls]
-    ours = [explained.name(event) for event in events]
-    matcher = difflib.SequenceMatcher(None, names, ours, autojunk=False)
+    ours = [
+        number if (number := explained.number_name(event)) in names else explained.name(event)
+        for event in events
+    ]
     found = []
-    for kind, a, b, c, d in matcher.get_opcodes():
+    for kind, a, b, c, d in opcodes(names, ours):
         if kind == "equal":
             for call, event in zip(calls[a:b], events[c:d], strict=True):
                 found += differences(call, event)

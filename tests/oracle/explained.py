@@ -19,7 +19,8 @@ NEVER_SEEN: Final = (
 NO_CALL: Final = "a number without a name is in no set of calls"
 UNREADABLE: Final = (
     "where the arguments of a call through socketcall or ipc are unreadable, strace shows "
-    "socketcall itself, and those of ipc in the call's order; an event the call with the others'"
+    "socketcall itself, and those of ipc in the call's order, by name; an event the call with the "
+    "others'"
 )
 IN_MEMORY: Final = "strace shows semctl's last argument through ipc in brackets"
 
@@ -28,8 +29,33 @@ def _is_address(value: Any) -> bool:
     return isinstance(value, str) and ADDRESS.fullmatch(value) is not None
 
 
+OPTIONS: Final = "what an argument means depends on others, which strace follows further"
+DEVICES: Final = "an event has a device's number as it was given"
+UNNAMED: Final = {
+    **dict.fromkeys((("mknod", "dev"), ("mknodat", "dev"), ("ustat", "dev")), DEVICES),
+    **dict.fromkeys((("prctl", f"arg{n}") for n in range(2, 6)), OPTIONS),
+    **dict.fromkeys((("keyctl", f"arg{n}") for n in range(2, 6)), OPTIONS),
+    **dict.fromkeys((("setsockopt", "optname"), ("getsockopt", "optname")), OPTIONS),
+    **dict.fromkeys((("futex", "val3"), ("futex_time64", "val3")), OPTIONS),
+    **dict.fromkeys((("socket", "protocol"), ("syslog", "len"), ("ptrace", "addr")), OPTIONS),
+}
+"""Arguments that may be plain numbers where strace has a name."""
+
+
+DROPPED: Final = (
+    *("MSG_SENDPAGE_NOTLAST", "MSG_NO_SHARED_FRAGS", "SCHED_ISO", "TFD_CLOEXEC", "TFD_NONBLOCK"),
+    "FAN_NOFD",
+)
+
+
 def argument(call: Call, name: str, said: str, value: Any) -> str | None:
     """Return why an argument may differ; None where it may not."""
+    if (call.name, name) == ("semctl", "third"):
+        return UNREADABLE
+    if (isinstance(value, int) or _is_address(value)) and (call.name, name) in UNNAMED:
+        return UNNAMED[call.name, name]
+    if any(one in said for one in DROPPED):
+        return "the kernel has no such flag any more, or never took it in this place"
     if _is_address(value) and said[0] in '"[{':
         return BUFFERS
     if (call.name, name) == ("semctl", "arg"):
@@ -51,8 +77,13 @@ def name(event: dict[str, Any]) -> str:
     return str(event["syscall"])
 
 
+def number_name(event: dict[str, Any]) -> str:
+    """Return what strace calls the call of *event* where it is newer than strace."""
+    return f"syscall_{event.get('nr', -1):#x}"
+
+
 def is_no_call(call: Call) -> bool:
-    """NO_CALL."""
+    """NO_CALL, or one that is newer than strace, which has its arguments as six numbers then."""
     return call.name.startswith("syscall_0x")
 
 

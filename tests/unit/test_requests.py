@@ -50,7 +50,7 @@ def test_offsets_of_splice_are_numbers_and_none_is_null() -> None:
         "fd_out": 6,
         "off_out": 4096,
         "len": 100,
-        "flags": 1,
+        "flags": "SPLICE_F_MOVE",
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from uidtraced.events.dependent import dependents, request
 from uidtraced.events.flags import WORDS
 from uidtraced.rules import Abi
 
@@ -17,6 +18,7 @@ Number: TypeAlias = int | str
 """An argument as its register alone says it."""
 
 _Convert: TypeAlias = Callable[[int], Number]
+_ReadArgs: TypeAlias = Callable[[Sequence[int]], dict[str, Any]]
 
 _AT_FDCWD: Final = -100  # include/uapi/linux/fcntl.h
 _REGISTERS: Final = 6
@@ -27,7 +29,10 @@ _WORD_BITS: Final[Mapping[Abi, int]] = {
     Abi.ARM64: 64,
     Abi.ARM: 32,
 }
-_DIRECTORY_FD: Final = re.compile(r"\w*dfd|dirfd")
+_DIRECTORY_FD: Final = re.compile(r"(old|new|(from|to)_)?dfd|dirfd")
+_DIRECTORY_FDS: Final = frozenset({("execveat", "fd")})
+"""Such that the name does not tell."""
+
 _FD: Final = re.compile(
     r"fd|(in|out|ep|old|new|uf|mq|map|pid|group|ruleset|fs|img)_?fd|fildes|"
     r"fd_(in|out)|mqdes|\w+_fd"
@@ -82,15 +87,22 @@ def _id(raw: int) -> int:
     return -1 if number == 0xFFFFFFFF else number  # noqa: PLR2004  (uid_t)-1: leave as it is
 
 
+def _old_id(raw: int) -> int:
+    number = raw & 0xFFFF
+    return -1 if number == 0xFFFF else number  # noqa: PLR2004
+
+
 def _converter(call: str, name: str, kind: str, word: int) -> _Convert:
     """Return what turns a register into the argument *name* of C type *kind*."""
+    if (call, name) == ("ioctl", "cmd"):
+        return functools.lru_cache(_KEEP)(lambda raw: request(raw & 0xFFFFFFFF))
     words = WORDS.get((call, name))
     if words is not None:
         unsigned = _unsigned(word if kind in _UNSIGNED_WORD | _SIGNED_WORD else 32)
         return functools.lru_cache(_KEEP)(lambda raw: words(unsigned(raw)))
     if kind.endswith("*") or kind.startswith(_POINTERS):
         return _pointer(word)
-    if _DIRECTORY_FD.fullmatch(name):
+    if _DIRECTORY_FD.fullmatch(name) or (call, name) in _DIRECTORY_FDS:
         return functools.lru_cache(_KEEP)(_directory)
     if _FD.fullmatch(name):
         return _INT
@@ -100,7 +112,7 @@ def _converter(call: str, name: str, kind: str, word: int) -> _Convert:
 def _number(kind: str, word: int) -> Callable[[int], int]:
     """Return what turns a register into a number of C type *kind*."""
     if _USER.fullmatch(kind):
-        return _id
+        return _old_id if kind.startswith("old_") else _id
     sizes = {
         "umode_t": _unsigned(16),
         **dict.fromkeys(_UNSIGNED_32, _unsigned(32)),
@@ -137,7 +149,9 @@ _TLS_FIRST: Final = frozenset({Abi.I386, Abi.ARM64, Abi.ARM})
 
 
 def _signature(abi: Abi, call: str) -> list[tuple[str, str]]:
-    """Return what is known of *call*; the signatures are those of x86_64 where ABIs differ."""
+    """Return what is known of *call* in *abi*."""
+    if _WORD_BITS[abi] == 32 and f"32:{call}" in _signatures():  # noqa: PLR2004
+        return _signatures()[f"32:{call}"]
     known = _signatures().get(call, [])
     if call == "clone" and abi in _TLS_FIRST:
         return [*known[:3], known[4], known[3]]
@@ -182,9 +196,33 @@ def _plan(abi: Abi, call: str) -> tuple[tuple[str, int, int, _Convert], ...]:
 
 
 @functools.cache
-def args_reader(abi: Abi, call: str) -> Callable[[Sequence[int]], dict[str, Any]]:
+def args_reader(abi: Abi, call: str) -> _ReadArgs:
     """Return what reads the arguments of *call* from its registers, as `render_args` does."""
     plan = _plan(abi, call)
+    read = _reader(plan)
+    depend = [
+        (name, other, words, first, _unsigned(_WORD_BITS[abi] if is_word else 32))
+        for name, other, words in dependents(call)
+        for argument, first, _, _ in plan
+        if argument == name
+        for is_word in [dict(_signature(abi, call))[name] in _UNSIGNED_WORD | _SIGNED_WORD]
+    ]
+    if not depend:
+        return read
+
+    def read_all(raw: Sequence[int]) -> dict[str, Any]:
+        args = read(raw)
+        for name, other, words, first, unsigned in depend:
+            convert = words.get(args[other])
+            if convert is not None:
+                args[name] = convert(unsigned(raw[first]))
+        return args
+
+    return read_all
+
+
+def _reader(plan: Sequence[tuple[str, int, int, _Convert]]) -> _ReadArgs:
+    """Return what reads the arguments of *plan*, each by itself."""
     if any(second >= 0 for _, _, second, _ in plan):
         return lambda raw: {
             name: convert(raw[first] if second < 0 else raw[first] | raw[second] << 32)

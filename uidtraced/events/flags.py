@@ -1,255 +1,141 @@
-"""Words for the numbers of arguments, in strace's spelling.
+"""Words for the numbers of arguments, by call and argument, in strace's spelling.
 
-Values come from the standard library, which has them from this machine's headers, and so they
-are right for all ABIs of the machine; what it lacks stands here with the header it is from.
+Values come from the kernel's headers (constants.json), or, where the machine's matter or there are
+none, from the standard library. What neither has stands here with the header that it is from.
 """
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
 import platform
-import resource
-import select
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
+
+from uidtraced.events.words import (
+    Words,
+    WordsOrNumber,
+    bits,
+    choice,
+    constants,
+    flags,
+    for_each,
+    mixed,
+    shifted,
+    with_mode,
+    word_or_number,
+)
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from collections.abc import Mapping
 
-Words: TypeAlias = Callable[[int], str]
-"""Turns a number (unsigned) into words."""
-
-
-def flags(bits: Mapping[str, int], zero: str = "0") -> Words:
-    """Return words for a set of bits; composite ones stand before their parts in *bits*."""
-    known = [(name, value) for name, value in bits.items() if value]
-
-    def words(number: int) -> str:
-        if not number:
-            return zero
-        found = []
-        for name, value in known:
-            if number & value == value:
-                found.append(name)
-                number &= ~value
-        if number or not found:
-            found.append(f"{number:#x}")
-        return "|".join(found)
-
-    return words
-
-
-def choice(values: Mapping[str, int]) -> Words:
-    """Return the word for one of several values; an unknown one stays a number."""
-    names = {value: name for name, value in reversed(list(values.items()))}
-    return lambda number: names.get(number) or f"{number:#x}"
-
-
-def mixed(values: Mapping[str, int], mask: int, bits: Mapping[str, int]) -> Words:
-    """Return words for a value under *mask* with bits beside it."""
-    one, many = choice(values), flags(bits)
-
-    def words(number: int) -> str:
-        rest = number & ~mask
-        return f"{one(number & mask)}|{many(rest)}" if rest else one(number & mask)
-
-    return words
-
-
-def named(module: ModuleType, names: str) -> dict[str, int]:
-    """Return those of *names* that *module* has; of a word that ends with ``_``, all it begins."""
-    found: dict[str, int] = {}
-    for name in names.split():
-        if name.endswith("_"):
-            found |= {
-                one: int(getattr(module, one))
-                for one in dir(module)
-                if one.startswith(name) and isinstance(getattr(module, one), int)
-            }
-        elif hasattr(module, name):
-            found[name] = int(getattr(module, name))
-    return found
-
-
-def bits(names: str, start: int = 0) -> dict[str, int]:
-    """Return *names* as bits in a row from 1 << *start* on; ``-`` leaves one out."""
-    return {name: 1 << n for n, name in enumerate(names.split(), start) if name != "-"}
-
-
-def row(names: str, start: int = 0) -> dict[str, int]:
-    """Return *names* numbered in a row from *start* on; ``-`` leaves one out."""
-    return {name: n for n, name in enumerate(names.split(), start) if name != "-"}
-
+_X86: Final = platform.machine() == "x86_64"
 
 # arch/arm and arch/arm64 have their own (include/uapi/asm/fcntl.h); the library says 0 on 64 bit
-_LARGEFILE: Final = 0o100000 if platform.machine() == "x86_64" else 0o400000
-
+_LARGEFILE: Final = 0o100000 if _X86 else 0o400000
+_OPEN_NAMES: Final = (
+    "O_CREAT O_EXCL O_NOCTTY O_TRUNC O_APPEND O_NONBLOCK O_SYNC O_DSYNC O_DIRECT O_LARGEFILE "
+    "O_NOFOLLOW O_NOATIME O_CLOEXEC O_PATH O_TMPFILE O_DIRECTORY"
+)
+_OPEN_BITS: Final = {
+    **{name: getattr(os, name) or _LARGEFILE for name in _OPEN_NAMES.split()},
+    "FASYNC": os.O_ASYNC,
+    "__O_SYNC": os.O_SYNC & ~os.O_DSYNC,
+    "__O_TMPFILE": os.O_TMPFILE & ~os.O_DIRECTORY,
+}
 OPEN: Final = mixed(
-    named(os, "O_RDONLY O_WRONLY O_RDWR"),
+    {name: getattr(os, name) for name in ("O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE")},
     os.O_ACCMODE,
-    {
-        **named(os, "O_CREAT O_EXCL O_NOCTTY O_TRUNC O_APPEND O_NONBLOCK O_SYNC O_DSYNC"),
-        **named(os, "O_ASYNC O_DIRECT"),
-        "O_LARGEFILE": _LARGEFILE,
-        **named(os, "O_NOFOLLOW O_NOATIME O_CLOEXEC O_PATH O_TMPFILE O_DIRECTORY"),
-    },
+    _OPEN_BITS,
 )
-PIPE: Final = flags(named(os, "O_NONBLOCK O_CLOEXEC O_DIRECT"))
-CLOEXEC: Final = flags(named(os, "O_CLOEXEC"))
-ACCESS: Final = flags(named(os, "R_OK W_OK X_OK"), zero="F_OK")
-WHENCE: Final = choice(named(os, "SEEK_SET SEEK_CUR SEEK_END SEEK_DATA SEEK_HOLE"))
-# WUNTRACED has the same number; the last three are of include/uapi/linux/wait.h
-WAIT: Final = flags(
-    {
-        **named(os, "WNOHANG WCONTINUED"),
-        "WSTOPPED": os.WUNTRACED,
-        **bits("__WNOTHREAD __WALL __WCLONE", 29),
-    }
+OPEN_BITS: Final = flags(_OPEN_BITS)
+CLOEXEC: Final = {"CLOEXEC": os.O_CLOEXEC, "NONBLOCK": os.O_NONBLOCK}
+"""Of descriptors of many kinds, with the kind's name before."""
+
+
+def _descriptor(kind: str, known: Mapping[str, int]) -> Words:
+    """Return words for flags *known* and those that all descriptors have."""
+    return flags({**known, **{f"{kind}_{name}": value for name, value in CLOEXEC.items()}})
+
+
+ACCESS: Final = flags({name: getattr(os, name) for name in ("R_OK", "W_OK", "X_OK")}, zero="F_OK")
+WHENCE: Final = choice(
+    {f"SEEK_{name}": getattr(os, f"SEEK_{name}") for name in ("SET", "CUR", "END", "DATA", "HOLE")}
 )
-WAITID: Final = flags(named(os, "WNOHANG WEXITED WCONTINUED WNOWAIT") | {"WSTOPPED": 2})
-PRIORITY: Final = choice(named(os, "PRIO_PROCESS PRIO_PGRP PRIO_USER"))
-RANDOM: Final = flags(named(os, "GRND_NONBLOCK GRND_RANDOM"))
+_WAIT: Final = {name: one for name, one in bits("W").items() if name != "WUNTRACED"}
+WAIT: Final = flags(_WAIT)
 SIGNAL: Final = choice(
     {
         **{one.name: one for one in signal.Signals if one < signal.SIGRTMIN},
         # include/uapi/asm/signal.h: the kernel's 32 and on, of which libc keeps some for itself
-        **row("SIGRTMIN", 32),
+        "SIGRTMIN": 32,
         **{f"SIGRT_{number}": 32 + number for number in range(1, 33)},
     }
 )
-SIGMASK: Final = choice(named(signal, "SIG_BLOCK SIG_UNBLOCK SIG_SETMASK"))
-PROT: Final = flags(named(mmap, "PROT_READ PROT_WRITE PROT_EXEC"), zero="PROT_NONE")
-MAP: Final = mixed(
-    {**named(mmap, "MAP_SHARED MAP_PRIVATE"), "MAP_SHARED_VALIDATE": 3},
-    3,
-    {
-        # include/uapi/asm-generic/mman-common.h and mman.h, the same on x86 and arm
-        "MAP_FIXED": 0x10,
-        **({"MAP_32BIT": 0x40} if platform.machine() == "x86_64" else {}),  # asm/mman.h
-        "MAP_ANONYMOUS": 0x20,
-        "MAP_GROWSDOWN": 0x100,
-        "MAP_DENYWRITE": 0x800,
-        "MAP_EXECUTABLE": 0x1000,
-        "MAP_LOCKED": 0x2000,
-        "MAP_NORESERVE": 0x4000,
-        "MAP_POPULATE": 0x8000,
-        "MAP_NONBLOCK": 0x10000,
-        "MAP_STACK": 0x20000,
-        "MAP_HUGETLB": 0x40000,
-        "MAP_SYNC": 0x80000,
-        "MAP_FIXED_NOREPLACE": 0x100000,
-    },
+PROT: Final = flags(bits("PROT"), zero="PROT_NONE")
+_MAP: Final = bits("MAP_X86 MAP" if _X86 else "MAP")
+_MAP_LATE: Final = ("MAP_GROWSDOWN", "MAP_DENYWRITE", "MAP_EXECUTABLE", "MAP_LOCKED")
+_MAP_FIRST: Final = ("MAP_FIXED", "MAP_ANONYMOUS", "MAP_32BIT", "MAP_NORESERVE", "MAP_POPULATE")
+MAP: Final = shifted(
+    mixed(
+        constants("MAP_TYPE") | {"MAP_FILE": 0},
+        0xF,  # MAP_TYPE, include/uapi/asm-generic/mman-common.h
+        # strace's order
+        {name: _MAP[name] for name in (*_MAP_FIRST, "MAP_NONBLOCK", *_MAP_LATE) if name in _MAP}
+        | _MAP,
+    ),
+    26,  # MAP_HUGE_SHIFT, include/uapi/asm-generic/hugetlb_encode.h
+    "MAP_HUGE_SHIFT",
 )
-MADVISE: Final = choice(named(mmap, "MADV_"))
-MREMAP: Final = flags(bits("MREMAP_MAYMOVE MREMAP_FIXED MREMAP_DONTUNMAP"))
-MSYNC: Final = flags(bits("MS_ASYNC MS_INVALIDATE MS_SYNC"))
-FAMILY: Final = choice(named(socket, "AF_"))
+FAMILY: Final = choice(constants("AF"))
 SOCKET_TYPE: Final = mixed(
-    named(socket, "SOCK_STREAM SOCK_DGRAM SOCK_RAW SOCK_RDM SOCK_SEQPACKET"),
-    0xF,  # SOCK_TYPE_MASK, include/linux/net.h
-    named(socket, "SOCK_CLOEXEC SOCK_NONBLOCK"),
-)
-SOCKET_FLAGS: Final = flags(named(socket, "SOCK_CLOEXEC SOCK_NONBLOCK"))
-SOCKET_LEVEL: Final = choice(named(socket, "SOL_SOCKET SOL_IP SOL_TCP SOL_UDP"))
-MESSAGE: Final = flags(
     {
-        **named(socket, "MSG_OOB MSG_PEEK MSG_DONTROUTE MSG_CTRUNC MSG_TRUNC MSG_DONTWAIT MSG_EOR"),
-        **named(socket, "MSG_WAITALL MSG_CONFIRM MSG_ERRQUEUE MSG_NOSIGNAL MSG_MORE"),
-        "MSG_WAITFORONE": 0x10000,  # include/linux/socket.h
-        **named(socket, "MSG_FASTOPEN MSG_CMSG_CLOEXEC"),
+        name: getattr(socket, name)
+        for name in ("SOCK_STREAM", "SOCK_DGRAM", "SOCK_RAW", "SOCK_RDM", "SOCK_SEQPACKET")
     }
+    | {"SOCK_DCCP": 6, "SOCK_PACKET": 10},  # include/linux/net.h
+    0xF,  # SOCK_TYPE_MASK, the same header
+    {name: getattr(socket, name) for name in ("SOCK_CLOEXEC", "SOCK_NONBLOCK")},
 )
-SHUTDOWN: Final = choice(named(socket, "SHUT_RD SHUT_WR SHUT_RDWR"))
-FCNTL: Final = choice(
-    {
-        **named(fcntl, "F_DUPFD F_GETFD F_SETFD F_GETFL F_SETFL F_GETLK F_SETLK F_SETLKW"),
-        **named(fcntl, "F_SETOWN F_GETOWN F_SETSIG F_GETSIG F_DUPFD_CLOEXEC F_NOTIFY F_SETLEASE"),
-        **named(fcntl, "F_GETLEASE F_SETPIPE_SZ F_GETPIPE_SZ F_ADD_SEALS F_GET_SEALS"),
-        **named(fcntl, "F_OFD_GETLK F_OFD_SETLK F_OFD_SETLKW"),
-        # include/uapi/asm-generic/fcntl.h, 32-bit ABIs
-        **row("F_GETLK64 F_SETLK64 F_SETLKW64", 12),
-    }
+SOCKET_LEVEL: Final = choice(
+    {"SOL_SOCKET": socket.SOL_SOCKET, **constants("SOL"), "AF_VSOCK": socket.AF_VSOCK}
 )
-FLOCK: Final = mixed(
-    named(fcntl, "LOCK_SH LOCK_EX LOCK_UN"), 3 | fcntl.LOCK_UN, named(fcntl, "LOCK_NB")
+MESSAGE: Final = flags(bits("MSG"))
+SHUTDOWN: Final = choice(
+    {name: getattr(socket, name) for name in ("SHUT_RD", "SHUT_WR", "SHUT_RDWR")}
 )
-EPOLL_CTL: Final = choice(row("EPOLL_CTL_ADD EPOLL_CTL_DEL EPOLL_CTL_MOD", 1))
-EPOLL_CREATE: Final = flags(named(select, "EPOLL_CLOEXEC"))
-CLOCK: Final = choice(
-    {
-        **named(time, "CLOCK_REALTIME CLOCK_MONOTONIC CLOCK_PROCESS_CPUTIME_ID"),
-        **named(time, "CLOCK_THREAD_CPUTIME_ID CLOCK_MONOTONIC_RAW CLOCK_BOOTTIME CLOCK_TAI"),
-        # include/uapi/linux/time.h
-        **row("CLOCK_REALTIME_COARSE CLOCK_MONOTONIC_COARSE", 5),
-        **row("CLOCK_REALTIME_ALARM CLOCK_BOOTTIME_ALARM", 8),
-    }
+# the last three are of 32-bit ABIs alone, include/uapi/asm-generic/fcntl.h
+FCNTL: Final = choice(constants("F") | {"F_GETLK64": 12, "F_SETLK64": 13, "F_SETLKW64": 14})
+FLOCK: Final = flags(bits("LOCK"))
+CLOCK: Final = choice(constants("CLOCK"))
+ABSTIME: Final = flags(constants("TIMER"))
+AT: Final = flags(bits("AT"))
+# how old what a network file system says may be is a value, not a bit
+STATX: Final = mixed(constants("AT_STATX"), 0x6000, bits("AT"))  # AT_STATX_SYNC_TYPE
+_STATX: Final = constants("STATX")
+STATX_MASK: Final = flags(
+    {name: _STATX[name] for name in ("STATX_ALL", "STATX_BASIC_STATS")} | bits("STATX")
 )
-RLIMIT: Final = choice(named(resource, "RLIMIT_"))
-RUSAGE: Final = choice(
-    {"RUSAGE_SELF": 0, "RUSAGE_CHILDREN": 0xFFFFFFFF, **named(resource, "RUSAGE_THREAD")}
-)
-# include/uapi/linux/fcntl.h
-AT: Final = flags(
-    {
-        "AT_SYMLINK_NOFOLLOW": 0x100,
-        "AT_REMOVEDIR": 0x200,
-        "AT_SYMLINK_FOLLOW": 0x400,
-        "AT_NO_AUTOMOUNT": 0x800,
-        "AT_EMPTY_PATH": 0x1000,
-        "AT_STATX_FORCE_SYNC": 0x2000,
-        "AT_STATX_DONT_SYNC": 0x4000,
-        "AT_RECURSIVE": 0x8000,
-    }
-)
-# the same header; how old what a network file system says may be is a value, not a bit
-STATX: Final = mixed(
-    {"AT_STATX_SYNC_AS_STAT": 0, "AT_STATX_FORCE_SYNC": 0x2000, "AT_STATX_DONT_SYNC": 0x4000},
-    0x6000,
-    {
-        "AT_SYMLINK_NOFOLLOW": 0x100,
-        "AT_NO_AUTOMOUNT": 0x800,
-        "AT_EMPTY_PATH": 0x1000,
-    },
-)
+# the same number is AT_REMOVEDIR elsewhere, include/uapi/linux/fcntl.h
 FACCESSAT: Final = flags(
-    {"AT_SYMLINK_NOFOLLOW": 0x100, "AT_EACCESS": 0x200, "AT_EMPTY_PATH": 0x1000}
+    {
+        **{name: one for name, one in bits("AT").items() if name != "AT_REMOVEDIR"},
+        "AT_EACCESS": 0x200,
+    }
 )
-RENAME: Final = flags(bits("RENAME_NOREPLACE RENAME_EXCHANGE RENAME_WHITEOUT"))
-_CLONE_BITS: Final = {
-    # include/uapi/linux/sched.h
-    "CLONE_NEWTIME": 0x80,
-    "CLONE_VM": 0x100,
-    "CLONE_FS": 0x200,
-    "CLONE_FILES": 0x400,
-    "CLONE_SIGHAND": 0x800,
-    "CLONE_PIDFD": 0x1000,
-    "CLONE_PTRACE": 0x2000,
-    "CLONE_VFORK": 0x4000,
-    "CLONE_PARENT": 0x8000,
-    "CLONE_THREAD": 0x10000,
-    "CLONE_NEWNS": 0x20000,
-    "CLONE_SYSVSEM": 0x40000,
-    "CLONE_SETTLS": 0x80000,
-    "CLONE_PARENT_SETTID": 0x100000,
-    "CLONE_CHILD_CLEARTID": 0x200000,
-    "CLONE_DETACHED": 0x400000,
-    "CLONE_UNTRACED": 0x800000,
-    "CLONE_CHILD_SETTID": 0x1000000,
-    "CLONE_NEWCGROUP": 0x2000000,
-    "CLONE_NEWUTS": 0x4000000,
-    "CLONE_NEWIPC": 0x8000000,
-    "CLONE_NEWUSER": 0x10000000,
-    "CLONE_NEWPID": 0x20000000,
-    "CLONE_NEWNET": 0x40000000,
-    "CLONE_IO": 0x80000000,
-}
-NAMESPACES: Final = flags(_CLONE_BITS)
-_clone_flags: Final = flags({k: v for k, v in _CLONE_BITS.items() if k != "CLONE_NEWTIME"})
+_CLONE: Final = bits("CLONE")
+_NAMESPACES: Final = {name: one for name, one in _CLONE.items() if name.startswith("CLONE_NEW")}
+NAMESPACES: Final = flags(_NAMESPACES)
+# what else unshare knows, check_unshare_flags() of kernel/fork.c
+UNSHARE: Final = flags(
+    {
+        name: one
+        for name, one in _CLONE.items()
+        if name in _NAMESPACES
+        or name.removeprefix("CLONE_") in ("VM", "FS", "FILES", "SIGHAND", "THREAD", "SYSVSEM")
+    }
+)
+_clone_flags: Final = flags({k: v for k, v in _CLONE.items() if k != "CLONE_NEWTIME"})
 
 
 def clone(number: int) -> str:
@@ -259,32 +145,22 @@ def clone(number: int) -> str:
     return "|".join(filter(None, (words, SIGNAL(rest) if rest else "")))
 
 
-MOUNT: Final = flags(
-    {
-        # include/uapi/linux/mount.h
-        **bits("MS_RDONLY MS_NOSUID MS_NODEV MS_NOEXEC MS_SYNCHRONOUS MS_REMOUNT MS_MANDLOCK"),
-        **bits("MS_DIRSYNC MS_NOSYMFOLLOW - MS_NOATIME MS_NODIRATIME MS_BIND MS_MOVE MS_REC", 7),
-        **bits("MS_SILENT MS_POSIXACL MS_UNBINDABLE MS_PRIVATE MS_SLAVE MS_SHARED", 15),
-        **bits("MS_RELATIME MS_KERNMOUNT MS_I_VERSION MS_STRICTATIME MS_LAZYTIME", 21),
-    }
+_mount: Final = flags(bits("MS"))
+_MS_MGC_VAL: Final = (
+    0xC0ED0000  # include/uapi/linux/mount.h: old programs' way to say that flags are
 )
-UMOUNT: Final = flags(bits("MNT_FORCE MNT_DETACH MNT_EXPIRE UMOUNT_NOFOLLOW"))  # linux/fs.h
-MEMFD: Final = flags(bits("MFD_CLOEXEC MFD_ALLOW_SEALING MFD_HUGETLB MFD_NOEXEC_SEAL MFD_EXEC"))
-EVENTFD: Final = flags(
-    {"EFD_SEMAPHORE": 1, "EFD_CLOEXEC": os.O_CLOEXEC} | {"EFD_NONBLOCK": os.O_NONBLOCK}
-)
-TIMERFD: Final = flags({"TFD_CLOEXEC": os.O_CLOEXEC, "TFD_NONBLOCK": os.O_NONBLOCK})
-INOTIFY: Final = flags({"IN_CLOEXEC": os.O_CLOEXEC, "IN_NONBLOCK": os.O_NONBLOCK})
-# include/uapi/linux/futex.h
-_FUTEX: Final = mixed(
-    row(
-        "FUTEX_WAIT FUTEX_WAKE FUTEX_FD FUTEX_REQUEUE FUTEX_CMP_REQUEUE FUTEX_WAKE_OP "
-        "FUTEX_LOCK_PI FUTEX_UNLOCK_PI FUTEX_TRYLOCK_PI FUTEX_WAIT_BITSET FUTEX_WAKE_BITSET "
-        "FUTEX_WAIT_REQUEUE_PI FUTEX_CMP_REQUEUE_PI FUTEX_LOCK_PI2"
-    ),
-    0x7F,
-    {"FUTEX_CLOCK_REALTIME": 256},
-)
+
+
+def mount(number: int) -> str:
+    """Return the flags of mount, with the number that old programs put into the upper half."""
+    if number & 0xFFFF0000 != _MS_MGC_VAL:
+        return _mount(number)
+    rest = number & 0xFFFF
+    return f"MS_MGC_VAL|{_mount(rest)}" if rest else "MS_MGC_VAL"
+
+
+MEMFD: Final = shifted(flags(bits("MFD")), 26, "MFD_HUGE_SHIFT")
+_FUTEX: Final = mixed(constants("FUTEX"), 0x7F, {"FUTEX_CLOCK_REALTIME": 256})  # linux/futex.h
 _FUTEX_PRIVATE_FLAG: Final = 128
 
 
@@ -295,57 +171,19 @@ def futex(number: int) -> str:
     return f"{operation}{private}{bar}{rest}"
 
 
-# include/uapi/linux/prctl.h
-PRCTL: Final = choice(
-    {
-        **row("PR_SET_PDEATHSIG PR_GET_PDEATHSIG PR_GET_DUMPABLE PR_SET_DUMPABLE", 1),
-        **row("PR_GET_KEEPCAPS PR_SET_KEEPCAPS", 7),
-        **row("PR_SET_NAME PR_GET_NAME", 15),
-        **row("PR_GET_SECCOMP PR_SET_SECCOMP PR_CAPBSET_READ PR_CAPBSET_DROP", 21),
-        **row("PR_GET_SECUREBITS PR_SET_SECUREBITS PR_SET_TIMERSLACK PR_GET_TIMERSLACK", 27),
-        **row("PR_SET_MM PR_SET_CHILD_SUBREAPER PR_GET_CHILD_SUBREAPER", 35),
-        **row("PR_SET_NO_NEW_PRIVS PR_GET_NO_NEW_PRIVS PR_GET_TID_ADDRESS", 38),
-        **row("PR_SET_THP_DISABLE PR_GET_THP_DISABLE", 41),
-        "PR_CAP_AMBIENT": 47,
-        "PR_SET_VMA": 0x53564D41,
-        "PR_SET_PTRACER": 0x59616D61,
-    }
-)
-# include/uapi/linux/ptrace.h
-PTRACE: Final = choice(
-    {
-        **row("PTRACE_TRACEME PTRACE_PEEKTEXT PTRACE_PEEKDATA PTRACE_PEEKUSER PTRACE_POKETEXT"),
-        **row("PTRACE_POKEDATA PTRACE_POKEUSER PTRACE_CONT PTRACE_KILL PTRACE_SINGLESTEP", 5),
-        **row("PTRACE_ATTACH PTRACE_DETACH", 16),
-        "PTRACE_SYSCALL": 24,
-        **row("PTRACE_SETOPTIONS PTRACE_GETEVENTMSG PTRACE_GETSIGINFO PTRACE_SETSIGINFO", 0x4200),
-        **row("PTRACE_GETREGSET PTRACE_SETREGSET PTRACE_SEIZE PTRACE_INTERRUPT", 0x4204),
-        **row("PTRACE_LISTEN PTRACE_PEEKSIGINFO PTRACE_GETSIGMASK PTRACE_SETSIGMASK", 0x4208),
-    }
-)
-# include/uapi/linux/bpf.h, enum bpf_cmd
-BPF: Final = choice(
-    row(
-        "BPF_MAP_CREATE BPF_MAP_LOOKUP_ELEM BPF_MAP_UPDATE_ELEM BPF_MAP_DELETE_ELEM "
-        "BPF_MAP_GET_NEXT_KEY BPF_PROG_LOAD BPF_OBJ_PIN BPF_OBJ_GET BPF_PROG_ATTACH "
-        "BPF_PROG_DETACH BPF_PROG_TEST_RUN BPF_PROG_GET_NEXT_ID BPF_MAP_GET_NEXT_ID "
-        "BPF_PROG_GET_FD_BY_ID BPF_MAP_GET_FD_BY_ID BPF_OBJ_GET_INFO_BY_FD BPF_PROG_QUERY "
-        "BPF_RAW_TRACEPOINT_OPEN BPF_BTF_LOAD BPF_BTF_GET_FD_BY_ID BPF_TASK_FD_QUERY "
-        "BPF_MAP_LOOKUP_AND_DELETE_ELEM BPF_MAP_FREEZE BPF_BTF_GET_NEXT_ID "
-        "BPF_MAP_LOOKUP_BATCH BPF_MAP_LOOKUP_AND_DELETE_BATCH BPF_MAP_UPDATE_BATCH "
-        "BPF_MAP_DELETE_BATCH BPF_LINK_CREATE BPF_LINK_UPDATE BPF_LINK_GET_FD_BY_ID "
-        "BPF_LINK_GET_NEXT_ID BPF_ENABLE_STATS BPF_ITER_CREATE BPF_LINK_DETACH "
-        "BPF_PROG_BIND_MAP BPF_TOKEN_CREATE"
-    )
-)
-# include/uapi/linux/ipc.h
-_IPC_64: Final = 0x100
-_IPC_CMD: Final = row("IPC_RMID IPC_SET IPC_STAT IPC_INFO")
+PRCTL: Final = choice(constants("PR"))
+PTRACE: Final = choice(constants("PTRACE PTRACE_X86" if _X86 else "PTRACE"))
+BPF: Final = choice(constants("BPF"))
+FAN_INIT: Final = mixed(constants("FAN_CLASS"), 0xC, bits("FAN_INIT"))  # FAN_ALL_CLASS_BITS
+_IN: Final = constants("IN")
+INOTIFY: Final = flags({"IN_ALL_EVENTS": _IN["IN_ALL_EVENTS"]} | bits("IN"))
+_KEYRING: Final = word_or_number(constants("KEY_SPEC"), 32)
+_IPC_64: Final = 0x100  # include/uapi/linux/ipc.h
 
 
-def _ipc_command(names: str) -> Words:
-    """Return words for a command of semctl and the like; *names* are from 11 on."""
-    known = choice({**_IPC_CMD, **row(names, 11)})
+def _ipc_command(groups: str) -> Words:
+    """Return words for a command of semctl and the like, of *groups*."""
+    known = choice(constants(groups))
 
     def words(number: int) -> str:
         new = "IPC_64|" if number & _IPC_64 else ""
@@ -354,100 +192,202 @@ def _ipc_command(names: str) -> Words:
     return words
 
 
-def _with_mode(many: Mapping[str, int]) -> Words:
-    """Return words for flags with permission bits below them."""
-    known = flags(many)
-
-    def words(number: int) -> str:
-        above = number & ~0o777
-        mode = f"0{number & 0o777:o}".zfill(3)
-        return f"{known(above)}|{mode}" if above else mode
-
-    return words
-
-
-# include/uapi/linux/sem.h, msg.h, shm.h
-SEM_CMD: Final = _ipc_command(
-    "GETPID GETVAL GETALL GETNCNT GETZCNT SETVAL SETALL SEM_STAT SEM_INFO SEM_STAT_ANY"
-)
-MSG_CMD: Final = _ipc_command("MSG_STAT MSG_INFO MSG_STAT_ANY")
-SHM_CMD: Final = _ipc_command("SHM_LOCK SHM_UNLOCK SHM_STAT SHM_INFO SHM_STAT_ANY")
-IPC_KEY: Final = choice({"IPC_PRIVATE": 0})
-IPC_GET: Final = _with_mode({"IPC_CREAT": 0o1000, "IPC_EXCL": 0o2000, "IPC_NOWAIT": 0o4000})
-SHM_GET: Final = _with_mode(
-    {"IPC_CREAT": 0o1000, "IPC_EXCL": 0o2000, "SHM_HUGETLB": 0o4000, "SHM_NORESERVE": 0o10000}
-)
-SHM_AT: Final = flags(bits("SHM_RDONLY SHM_RND SHM_REMAP SHM_EXEC", 12))
-IPC_MESSAGE: Final = flags(bits("IPC_NOWAIT MSG_NOERROR MSG_EXCEPT MSG_COPY", 11))
+_IPC_KEY: Final = choice({"IPC_PRIVATE": 0})
+# include/uapi/linux/ipc.h and shm.h, in octal there
+_IPC_GET: Final = {"IPC_CREAT": 0o1000, "IPC_EXCL": 0o2000, "IPC_NOWAIT": 0o4000}
+_SHM_GET: Final = {
+    "IPC_CREAT": 0o1000,
+    "IPC_EXCL": 0o2000,
+    "SHM_HUGETLB": 0o4000,
+    "SHM_NORESERVE": 0o10000,
+}
+MEMORY_POLICY: Final = mixed(constants("MPOL"), 0x1FFF, bits("MPOL_MODE"))
+POLICY: Final = mixed(
+    constants("SCHED"), 0xFFFF, {"SCHED_RESET_ON_FORK": 0x40000000}
+)  # linux/sched.h
+_PERSONALITY: Final = {
+    name: one for name, one in constants("PERSONALITY").items() if one.bit_count() == 1
+}
+_PER: Final = {name: one for name, one in constants("PER").items() if not one & ~0xFF}
+_personality: Final = mixed(_PER, 0xFF, {k: v for k, v in _PERSONALITY.items() if v & ~0xFF})
 
 
-def _for(calls: str, argument: str, words: Words) -> Iterable[tuple[tuple[str, str], Words]]:
-    return [((call, argument), words) for call in calls.split()]
+def personality(number: int) -> str:
+    """Return a personality; 0xffffffff asks for the one in force."""
+    return hex(number) if number == 0xFFFFFFFF else _personality(number)  # noqa: PLR2004
 
 
-WORDS: Final[Mapping[tuple[str, str], Words]] = dict(
+_node: Final = choice(constants("S_IF"))
+_node_bits: Final = with_mode(flags(constants("S_IS")))
+
+
+def node(number: int) -> str:
+    """Return the type and the permissions of a node that is made."""
+    kind, mode = number & 0o170000, number & 0o7777  # S_IFMT, include/uapi/linux/stat.h
+    return f"{_node(kind)}|{_node_bits(mode)}" if kind else _node_bits(mode)
+
+
+_quota: Final = choice(constants("Q"))
+_quota_of: Final = choice(constants("QUOTA"))
+
+
+def quota(number: int) -> str:
+    """Return a command of quotactl, for which kind of quota."""
+    return f"QCMD({_quota(number >> 8)}, {_quota_of(number & 0xFF)})"
+
+
+_priority_class: Final = choice(constants("IOPRIO_CLASS"))
+
+
+def io_priority(number: int) -> str:
+    """Return a priority of input and output: its class and the data beside it."""
+    return f"IOPRIO_PRIO_VALUE({_priority_class(number >> 13)}, {number & 0x1FFF})"
+
+
+WORDS: Final[Mapping[tuple[str, str], WordsOrNumber]] = dict(
     [
-        *_for("open openat open_by_handle_at", "flags", OPEN),
-        *_for("pipe2", "flags", PIPE),
-        *_for("dup3", "flags", CLOEXEC),
-        *_for("access faccessat faccessat2", "mode", ACCESS),
-        *_for("faccessat2", "flags", FACCESSAT),
-        *_for("lseek _llseek", "whence", WHENCE),
-        *_for("wait4 waitpid", "options", WAIT),
-        *_for("waitid", "options", WAITID),
-        *_for("getpriority setpriority", "which", PRIORITY),
-        *_for("getrandom", "flags", RANDOM),
-        *_for("kill tkill tgkill rt_sigaction rt_sigqueueinfo rt_tgsigqueueinfo", "sig", SIGNAL),
-        *_for("pidfd_send_signal signal sigaction", "sig", SIGNAL),
-        *_for("rt_sigprocmask sigprocmask", "how", SIGMASK),
-        *_for("mmap mmap2 mprotect pkey_mprotect", "prot", PROT),
-        *_for("mmap mmap2", "flags", MAP),
-        *_for("madvise process_madvise", "behavior", MADVISE),
-        *_for("mremap", "flags", MREMAP),
-        *_for("msync", "flags", MSYNC),
-        *_for("socket socketpair", "family", FAMILY),
-        *_for("socket socketpair", "type", SOCKET_TYPE),
-        *_for("accept4", "flags", SOCKET_FLAGS),
-        *_for("setsockopt getsockopt", "level", SOCKET_LEVEL),
-        *_for("sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg send recv", "flags", MESSAGE),
-        *_for("shutdown", "how", SHUTDOWN),
-        *_for("fcntl fcntl64", "cmd", FCNTL),
-        *_for("flock", "cmd", FLOCK),
-        *_for("epoll_ctl", "op", EPOLL_CTL),
-        *_for("epoll_create1", "flags", EPOLL_CREATE),
-        *_for("clock_gettime clock_settime clock_getres clock_nanosleep", "which_clock", CLOCK),
-        *_for("clock_gettime64 clock_getres_time64 clock_nanosleep_time64", "which_clock", CLOCK),
-        *_for("timer_create", "which_clock", CLOCK),
-        *_for("timerfd_create", "clockid", CLOCK),
-        *_for("timerfd_create", "flags", TIMERFD),
-        *_for("getrlimit setrlimit prlimit64", "resource", RLIMIT),
-        *_for("getrusage", "who", RUSAGE),
-        *_for("newfstatat fstatat64 fchmodat2 execveat name_to_handle_at", "flags", AT),
-        *_for("newfstatat fstatat64 fchownat unlinkat", "flag", AT),
-        *_for("linkat utimensat", "flags", AT),
-        *_for("statx", "flags", STATX),
-        *_for("renameat2", "flags", RENAME),
-        *_for("clone", "clone_flags", clone),
-        *_for("unshare", "unshare_flags", NAMESPACES),
-        *_for("setns", "flags", NAMESPACES),
-        *_for("mount", "flags", MOUNT),
-        *_for("umount2", "flags", UMOUNT),
-        *_for("memfd_create", "flags", MEMFD),
-        *_for("eventfd2", "flags", EVENTFD),
-        *_for("inotify_init1", "flags", INOTIFY),
-        *_for("futex futex_time64", "op", futex),
-        *_for("prctl", "option", PRCTL),
-        *_for("ptrace", "request", PTRACE),
-        *_for("bpf", "cmd", BPF),
-        *_for("semget msgget shmget", "key", IPC_KEY),
-        *_for("semget", "semflg", IPC_GET),
-        *_for("msgget", "msgflg", IPC_GET),
-        *_for("shmget", "shmflg", SHM_GET),
-        *_for("shmat", "shmflg", SHM_AT),
-        *_for("msgsnd msgrcv", "msgflg", IPC_MESSAGE),
-        *_for("semctl", "cmd", SEM_CMD),
-        *_for("msgctl", "cmd", MSG_CMD),
-        *_for("shmctl", "cmd", SHM_CMD),
+        # files
+        *for_each("open openat open_by_handle_at", "flags", OPEN),
+        *for_each("mq_open", "oflag", OPEN),
+        *for_each("pipe2 dup3 memfd_secret delete_module", "flags", OPEN_BITS),
+        *for_each("access faccessat faccessat2", "mode", ACCESS),
+        *for_each("faccessat2", "flags", FACCESSAT),
+        *for_each("lseek _llseek", "whence", WHENCE),
+        *for_each("flock", "cmd", FLOCK),
+        *for_each("fcntl fcntl64", "cmd", FCNTL),
+        *for_each("newfstatat fstatat64 fchmodat2 execveat", "flags", AT),
+        *for_each("newfstatat fstatat64 fchownat unlinkat name_to_handle_at", "flag", AT),
+        *for_each("linkat utimensat utimensat_time64 mount_setattr", "flags", AT),
+        *for_each("statx", "flags", STATX),
+        *for_each("statx", "mask", STATX_MASK),
+        *for_each("renameat2", "flags", flags(bits("RENAME"))),
+        *for_each("mknod mknodat", "mode", node),
+        *for_each("fallocate", "mode", flags(bits("FALLOC"))),
+        *for_each("fadvise64 fadvise64_64 arm_fadvise64_64", "advice", choice(constants("FADV"))),
+        *for_each("setxattr lsetxattr fsetxattr", "flags", flags(bits("XATTR"))),
+        *for_each("splice tee vmsplice", "flags", flags(bits("SPLICE"))),
+        *for_each("sync_file_range", "flags", flags(bits("SYNC_FILE_RANGE"))),
+        *for_each("preadv2 pwritev2", "flags", flags(bits("RWF"))),
+        *for_each("close_range", "flags", flags(bits("CLOSE_RANGE"))),
+        *for_each("epoll_ctl", "op", choice(constants("EPOLL_CTL"))),
+        *for_each("epoll_create1", "flags", flags({"EPOLL_CLOEXEC": os.O_CLOEXEC})),
+        *for_each("eventfd2", "flags", _descriptor("EFD", {"EFD_SEMAPHORE": 1})),
+        *for_each("signalfd4", "flags", _descriptor("SFD", {})),
+        *for_each("inotify_init1", "flags", _descriptor("IN", {})),
+        *for_each("inotify_add_watch", "mask", INOTIFY),
+        *for_each("fanotify_init", "flags", FAN_INIT),
+        *for_each("fanotify_init", "event_f_flags", OPEN),
+        *for_each("fanotify_mark", "flags", flags(bits("FAN_MARK"))),
+        *for_each("fanotify_mark", "mask", flags(bits("FAN_EVENT"))),
+        *for_each("userfaultfd", "flags", flags(bits("UFFD") | {
+            f"O_{name}": value for name, value in CLOEXEC.items()
+        })),
+        *for_each("quotactl quotactl_fd", "cmd", quota),
+        # mounts
+        *for_each("mount", "flags", mount),
+        *for_each("umount2", "flags", flags(bits("MNT"))),
+        *for_each("fsopen", "flags", flags(bits("FSOPEN"))),
+        *for_each("fsmount", "flags", flags(bits("FSMOUNT"))),
+        *for_each("fsmount", "attr_flags", flags(bits("MOUNT_ATTR"))),
+        *for_each("fspick", "flags", flags(bits("FSPICK"))),
+        *for_each("fsconfig", "cmd", choice(constants("FSCONFIG"))),
+        *for_each("move_mount", "flags", flags(bits("MOVE_MOUNT"))),
+        *for_each("open_tree open_tree_attr", "flags", flags(
+            bits("OPEN_TREE AT") | {"OPEN_TREE_CLOEXEC": os.O_CLOEXEC}
+        )),
+        *for_each("swapon", "swap_flags", flags(bits("SWAP"))),
+        # memory
+        *for_each("mmap mmap2 mprotect pkey_mprotect remap_file_pages", "prot", PROT),
+        *for_each("mmap mmap2 remap_file_pages", "flags", MAP),
+        *for_each("madvise process_madvise", "behavior", choice(constants("MADV"))),
+        *for_each("mremap", "flags", flags(bits("MREMAP"))),
+        *for_each("msync", "flags", flags(bits("MSYNC"))),
+        *for_each("mlock2", "flags", flags(bits("MLOCK"))),
+        *for_each("mlockall", "flags", flags(bits("MCL"))),
+        *for_each("pkey_alloc", "init_val", flags(bits("PKEY"))),
+        *for_each("memfd_create", "flags", MEMFD),
+        *for_each("mbind set_mempolicy", "mode", MEMORY_POLICY),
+        *for_each("mbind move_pages", "flags", flags(bits("MPOL_MF"))),
+        *for_each("get_mempolicy", "flags", flags(bits("MPOL_F"))),
+        *for_each("membarrier", "cmd", choice(constants("MEMBARRIER_CMD"))),
+        *for_each("membarrier", "flags", flags(bits("MEMBARRIER_FLAG"))),
+        # sockets
+        *for_each("socket socketpair", "family", FAMILY),
+        *for_each("socket socketpair", "type", SOCKET_TYPE),
+        *for_each("accept4", "flags", _descriptor("SOCK", {})),
+        *for_each("setsockopt getsockopt", "level", SOCKET_LEVEL),
+        *for_each("sendto sendmsg sendmmsg recvfrom recvmsg recvmmsg", "flags", MESSAGE),
+        *for_each("recvmmsg_time64 send recv", "flags", MESSAGE),
+        *for_each("shutdown", "how", SHUTDOWN),
+        # processes
+        *for_each("clone", "clone_flags", clone),
+        *for_each("unshare", "unshare_flags", UNSHARE),
+        *for_each("setns", "flags", NAMESPACES),
+        *for_each("wait4 waitpid waitid", "options", WAIT),
+        *for_each("waitid", "which", choice(constants("P"))),
+        *for_each("prctl", "option", PRCTL),
+        *for_each("arch_prctl", "option", choice(constants("ARCH"))),
+        *for_each("ptrace", "request", PTRACE),
+        *for_each("seccomp", "op", choice(constants("SECCOMP"))),
+        *for_each("personality", "personality", personality),
+        *for_each("kcmp", "type", choice(constants("KCMP"))),
+        *for_each("pidfd_open", "flags", flags({"PIDFD_NONBLOCK": os.O_NONBLOCK})),
+        *for_each("getpriority setpriority", "which", choice(constants("PRIO"))),
+        *for_each("ioprio_get ioprio_set", "which", choice(constants("IOPRIO_WHO"))),
+        *for_each("ioprio_set", "ioprio", io_priority),
+        *for_each("sched_setscheduler", "policy", POLICY),
+        *for_each("sched_get_priority_max sched_get_priority_min", "policy", POLICY),
+        *for_each("getrlimit setrlimit ugetrlimit prlimit64", "resource",
+                  choice(constants("RLIMIT"))),
+        *for_each("getrusage", "who", choice(constants("RUSAGE"))),
+        *for_each("rseq", "flags", flags(bits("RSEQ"))),
+        # signals and time
+        *for_each("kill tkill tgkill rt_sigaction rt_sigqueueinfo rt_tgsigqueueinfo", "sig",
+                  SIGNAL),
+        *for_each("pidfd_send_signal signal sigaction", "sig", SIGNAL),
+        *for_each("rt_sigprocmask sigprocmask", "how", choice(constants("SIG_HOW"))),
+        *for_each("futex futex_time64", "op", futex),
+        *for_each("clock_gettime clock_settime clock_getres clock_nanosleep clock_adjtime",
+                  "which_clock", CLOCK),
+        *for_each("clock_gettime64 clock_getres_time64 clock_nanosleep_time64", "which_clock",
+                  CLOCK),
+        *for_each("clock_settime64 clock_adjtime64 timer_create", "which_clock", CLOCK),
+        *for_each("timerfd_create futex_waitv", "clockid", CLOCK),
+        *for_each("clock_nanosleep clock_nanosleep_time64", "flags", ABSTIME),
+        *for_each("timer_settime timer_settime64", "flags", ABSTIME),
+        *for_each("timerfd_create", "flags", _descriptor("TFD", bits("TFD"))),
+        *for_each("timerfd_settime timerfd_settime64", "flags", flags(bits("TFD"))),
+        *for_each("getitimer setitimer", "which", choice(constants("ITIMER"))),
+        # System V's messages, memory and semaphores
+        *for_each("shmget msgget semget", "key", _IPC_KEY),
+        *for_each("shmget", "shmflg", with_mode(flags(_SHM_GET))),
+        *for_each("msgget", "msgflg", with_mode(flags(_IPC_GET))),
+        *for_each("semget", "semflg", with_mode(flags(_IPC_GET))),
+        *for_each("shmat", "shmflg", flags(bits("SHM"))),
+        *for_each("msgsnd msgrcv", "msgflg", flags(
+            {"IPC_NOWAIT": _IPC_GET["IPC_NOWAIT"], **bits("MSG_IPC")}
+        )),
+        *for_each("shmctl", "cmd", _ipc_command("IPC SHM_CMD")),
+        *for_each("msgctl", "cmd", _ipc_command("IPC MSG_CMD")),
+        *for_each("semctl", "cmd", _ipc_command("IPC SEM")),
+        # the rest
+        *for_each("bpf", "cmd", BPF),
+        *for_each("perf_event_open", "flags", flags(bits("PERF_FLAG"))),
+        *for_each("getrandom", "flags", flags(bits("GRND"))),
+        *for_each("io_uring_enter", "flags", flags(bits("IORING_ENTER"))),
+        *for_each("io_uring_register", "opcode", choice(constants("IORING_REGISTER"))),
+        *for_each("keyctl", "option", choice(constants("KEYCTL"))),
+        *for_each("add_key", "ringid", _KEYRING),
+        *for_each("request_key", "destringid", _KEYRING),
+        *for_each("landlock_create_ruleset", "flags", flags(bits("LANDLOCK_CREATE"))),
+        *for_each("landlock_add_rule", "rule_type", choice(constants("LANDLOCK_RULE"))),
+        *for_each("finit_module", "flags", flags(bits("MODULE_INIT"))),
+        *for_each("kexec_load", "flags", mixed(constants("KEXEC_ARCH"), 0xFFFF0000, bits("KEXEC"))),
+        *for_each("kexec_file_load", "flags", flags(bits("KEXEC_FILE"))),
+        *for_each("reboot", "magic1", choice(constants("REBOOT_MAGIC"))),
+        *for_each("reboot", "magic2", choice(constants("REBOOT_MAGIC"))),
+        *for_each("reboot", "cmd", choice(constants("REBOOT"))),
+        *for_each("syslog", "type", choice(constants("SYSLOG"))),
     ]
-)
+)  # fmt: skip
 """What to call the numbers of an argument, by call and argument."""

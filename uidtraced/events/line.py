@@ -9,13 +9,13 @@ import msgspec
 from uidtraced.events.arguments import is_address, is_mode
 from uidtraced.events.results import show_result
 from uidtraced.events.shapes import shaped
+from uidtraced.events.shown import CLONE, SOMETIMES, device, shown
 from uidtraced.events.sockaddr import show_sockaddr
 from uidtraced.events.text import quote_text
+from uidtraced.events.words import octal
 from uidtraced.rules import Abi, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
-
     from uidtraced.events.records import Argument, SyscallEvent
 
 _ABIS: Final = {abi.label: abi for abi in Abi}
@@ -27,16 +27,14 @@ def strace_line(event: SyscallEvent) -> str:
     cut = event.truncated if event.truncated is not msgspec.UNSET else ()
     address = event.unreadable if event.unreadable is not msgspec.UNSET else ()
     parts = []
-    for name, value in event.args.items():
-        if is_mode(event.syscall, name) and isinstance(value, int):
-            if name != "mode" or _may_create(event.args):
-                parts.append(f"0{value:o}".zfill(3) if value else "000")
-        elif is_address(event.syscall, name) and isinstance(value, int):
-            parts.append(f"{value:#x}" if value else "NULL")
-        elif (event.syscall, name) == ("mmap", "off") and isinstance(value, int):
-            parts.append(f"{value:#x}" if value else "0")
+    which = shown(event.syscall, event.args) if event.syscall in SOMETIMES else event.args
+    for name in which:
+        value = event.args[name]
+        if isinstance(value, int):
+            said = _number(event.syscall, name, value)
         else:
-            parts.append(_show(name, value, kinds.get(name), cut, address))
+            said = _show(value, None if name in address else kinds.get(name), cut=name in cut)
+        parts.append(f"{CLONE[name][0]}={said}" if event.syscall == "clone" else said)
     line = f"{event.syscall}({', '.join(parts)})"
     by = "" if event.via is msgspec.UNSET else f" ({event.via})"
     if event.ret is msgspec.UNSET:
@@ -45,10 +43,28 @@ def strace_line(event: SyscallEvent) -> str:
     return f"{line} {show_result(event.syscall, event.ret, error)}{by}"
 
 
-def _show(
-    name: str, value: Argument, kind: Kind | None, cut: Container[str], address: Container[str]
-) -> str:
-    more = "..." if name in cut else ""
+def _number(call: str, name: str, value: int) -> str:
+    if is_mode(call, name):
+        return octal(value)
+    if is_address(call, name) and (call, name) != ("clone", "clone_flags"):
+        return f"{value:#x}" if value else "NULL"
+    match call, name:
+        case ("mmap", "off") | ("ioctl", "arg") | ("prctl", "arg2"):
+            return _hex(call, value)
+        case ("mknod" | "mknodat", "dev"):
+            return device(value)
+        case ("clone", "tls"):
+            return f"{value:#x}"
+    return str(value)
+
+
+def _hex(call: str, value: int) -> str:
+    # small numbers are no addresses
+    return f"{value:#x}" if value > (9 if call == "prctl" else 0) else str(value)
+
+
+def _show(value: Argument, kind: Kind | None, *, cut: bool) -> str:
+    more = "..." if cut else ""
     match value:
         case None:
             return "NULL"
@@ -59,15 +75,7 @@ def _show(
             if more:
                 shown.append(more)
             return f"[{', '.join(f'{one:#x}' if isinstance(one, int) else one for one in shown)}]"
-        case str() if kind is Kind.STRING and name not in address:
+        case str() if kind is Kind.STRING:
             return quote_text(value) + more
         case _:
             return str(value)
-
-
-def _may_create(args: Mapping[str, Argument]) -> bool:
-    """Whether the mode of an open means anything; of other calls it always does."""
-    flags = args.get("flags")
-    if not isinstance(flags, str) or not flags.startswith("O_"):
-        return True
-    return "O_CREAT" in flags or "O_TMPFILE" in flags
