@@ -52,6 +52,12 @@ struct workspace {
 	} place;
 };
 
+/* how many calls somebody has under way */
+struct under_way {
+	__s32 calls;
+	__s32 long_calls; /* of these, such with much data */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

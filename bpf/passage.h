@@ -8,6 +8,7 @@
 #include "control.h"
 #include "data.h"
 #include "send.h"
+#include "share.h"
 #include "uring.h"
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
@@ -15,7 +16,9 @@
 
 #define MAX_PASSAGES 65536     /* calls under way whose results are waited for */
 #define MAX_LONG_PASSAGES 4096 /* of these, such with much data */
+#define MOST_OF_PLACES 4       /* one uid may have one part in so many of both */
 #define MAX_ERRNO 4095	       /* include/linux/err.h */
+#define EEXIST 17
 
 /* calls that are under way and whose event is due when they are over, by task */
 struct {
@@ -39,6 +42,14 @@ struct {
 	__type(value, struct long_data);
 } long_passages SEC(".maps");
 
+/* nobody may have more than a part of the places; by share_of(uid) */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, UIDTRACED_SHARES);
+	__type(key, __u32);
+	__type(value, struct under_way);
+} under_way SEC(".maps");
+
 /* the result, or the call, must be known before it is known whether there is an event */
 static __always_inline bool is_for_exit(__u32 action)
 {
@@ -46,15 +57,71 @@ static __always_inline bool is_for_exit(__u32 action)
 	       (action & UIDTRACED_F_LOG || !(action & UIDTRACED_F_SUCCESS)) && control.results;
 }
 
+static __always_inline bool is_long(struct event *e)
+{
+	return e->data_bytes > SMALL_DATA;
+}
+
+/* Store the event under the key; 0, or why that cannot be. */
+static __always_inline long store(struct workspace *w, __u64 key, __u64 flags)
+{
+	long error;
+
+	if (is_long(&w->e) && bpf_map_update_elem(&long_passages, &key, w->data, BPF_ANY))
+		return -1;
+	error = bpf_map_update_elem(&passages, &key, w, flags);
+	if (error && error != -EEXIST && is_long(&w->e))
+		bpf_map_delete_elem(&long_passages, &key);
+	return error;
+}
+
 /* Keep the event until the call is over. */
 static __always_inline bool keep(struct workspace *w, __u64 key)
 {
-	if (data_end(w) > SMALL_DATA && bpf_map_update_elem(&long_passages, &key, w->data, BPF_ANY))
+	__u32 share = share_of(w->e.uid);
+	struct under_way *his = bpf_map_lookup_elem(&under_way, &share);
+	long error;
+
+	if (!his || his->calls >= MAX_PASSAGES / MOST_OF_PLACES ||
+	    (is_long(&w->e) && his->long_calls >= MAX_LONG_PASSAGES / MOST_OF_PLACES))
 		return false;
-	if (!bpf_map_update_elem(&passages, &key, w, BPF_ANY))
-		return true;
-	bpf_map_delete_elem(&long_passages, &key);
-	return false;
+	error = store(w, key, BPF_NOEXIST);
+	if (error == -EEXIST) /* one whose end was not shown: in its place */
+		return !store(w, key, BPF_ANY);
+	if (error)
+		return false;
+	__sync_fetch_and_add(&his->calls, 1);
+	if (is_long(&w->e))
+		__sync_fetch_and_add(&his->long_calls, 1);
+	return true;
+}
+
+/* Count that what was kept has much data now. */
+static __always_inline void now_long(__u32 uid)
+{
+	__u32 share = share_of(uid);
+	struct under_way *his = bpf_map_lookup_elem(&under_way, &share);
+
+	if (his)
+		__sync_fetch_and_add(&his->long_calls, 1);
+}
+
+/* Take out what was kept; whether it was still there. */
+static __always_inline bool take_out(__u64 key, __u32 uid, bool with_long)
+{
+	__u32 share = share_of(uid);
+	struct under_way *his = bpf_map_lookup_elem(&under_way, &share);
+
+	if (bpf_map_delete_elem(&passages, &key))
+		return false;
+	if (his)
+		__sync_fetch_and_add(&his->calls, -1);
+	if (with_long) {
+		bpf_map_delete_elem(&long_passages, &key);
+		if (his)
+			__sync_fetch_and_add(&his->long_calls, -1);
+	}
+	return true;
 }
 
 /* The event of a task's call, copied to the workspace; NULL where it has none. */
@@ -85,24 +152,23 @@ static __always_inline void finish(__u64 key, __u16 outcome, __u64 ret, bool uri
 	struct passage *passage = bpf_map_lookup_elem(&passages, &key);
 	struct counters *counters;
 	struct workspace *w;
-	bool failed;
+	bool failed, with_long;
+	__u32 uid;
 
 	if (!passage)
 		return;
+	uid = passage->e.uid;
+	with_long = is_long(&passage->e);
 	if (passage->e.abi == UIDTRACED_I386 || passage->e.abi == UIDTRACED_ARM)
 		ret = (__s64)(__s32)ret;
 	failed = ret >= (__u64)-MAX_ERRNO;
 	if (outcome == UIDTRACED_RETURNED && !failed && !(passage->action & UIDTRACED_F_SUCCESS)) {
-		if (passage->e.data_bytes > SMALL_DATA)
-			bpf_map_delete_elem(&long_passages, &key);
-		bpf_map_delete_elem(&passages, &key);
+		take_out(key, uid, with_long);
 		return;
 	}
 	w = kept(key, passage);
-	if (bpf_map_delete_elem(&passages, &key) || !w)
+	if (!take_out(key, uid, with_long) || !w)
 		return;
-	if (data_end(w) > SMALL_DATA)
-		bpf_map_delete_elem(&long_passages, &key);
 	counters = counters_of(w->e.uid);
 	if (!counters || !is_due(counters, w->action, w->limit, w->payer))
 		return;

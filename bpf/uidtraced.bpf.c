@@ -234,13 +234,16 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	__u64 key = bpf_get_current_task();
 	struct passage *passage = bpf_map_lookup_elem(&passages, &key);
 	struct workspace *w;
+	bool was_long;
 
 	if (!passage || !passage->unread)
 		return 0;
 	w = kept(key, passage);
 	if (w) {
+		was_long = is_long(&w->e);
 		read_again(w, false);
-		keep(w, key);
+		if (!store(w, key, BPF_ANY) && !was_long && is_long(&w->e))
+			now_long(w->e.uid);
 	}
 	return 0;
 }

@@ -299,7 +299,7 @@ OURS = {
     *("on_sys_enter", "who_am_i", "real", "effective", "login", "rule_set", "events", "counts"),
     *("last_seq", ".data.control", "uidtrace.bss", "uidtrace.rodata", ".rodata.shapes"),
     *("on_sys_exit", "on_thread_end", "on_exec", "give_up", "passages", "long_passages"),
-    *("workspaces", "exes", "shares"),
+    *("workspaces", "exes", "shares", "under_way"),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import struct
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from uidtraced.accounts import NO_UID, Accounts
 from uidtraced.errors import KernelError
 from uidtraced.kernel.libbpf import ffi
 from uidtraced.kernel.ring import EVENT_SIZE, RingReader
-from uidtraced.rules import ScopePlan, Uid
+from uidtraced.rules import DEFAULT_FLAGS, Flag, ScopePlan, Uid
 
 QUIET, FLOODS = Uid(64_500), Uid(64_501)
 SECONDS = 4
@@ -150,3 +151,52 @@ def test_who_has_more_uids_than_there_are_counters_ends_nothing() -> None:
         assert found == dict.fromkeys(uids[:65_534], 1)
         matched = {one.uid: one.matched for one in accounts.all()}
         assert matched == {QUIET: 5, NO_UID: 5}
+
+
+WAITS = """
+import os, sys, threading
+os.setresuid({uid}, {uid}, {uid})
+reader, writer = os.pipe()
+threads = [threading.Thread(target=os.read, args=(reader, 1)) for _ in range({threads})]
+for one in threads:
+    one.start()
+os.write(1, b"x")
+os.read(0, 1)
+os.write(writer, b"x" * {threads})
+"""
+
+
+LONG = "import os\nos.setuid({})\nfor _ in range(20): os.chdir('/' + './' * 400); os.chdir('/')"
+
+
+def test_who_has_many_calls_under_way_leaves_places_to_others() -> None:
+    wanted = rules("read", "chdir", flags=DEFAULT_FLAGS | Flag.EXIT | Flag.SUCCESS)
+    with open_tracer() as tracer:
+        tracer.want_results(wanted=True)
+        enforce(tracer, ScopePlan(dict.fromkeys((QUIET, FLOODS), wanted)))
+        under_way = tracer._objects.maps["under_way"]
+        quiet, floods = (int(uid).to_bytes(4, sys.byteorder) for uid in (QUIET, FLOODS))
+        most = struct.pack("=ii", 65_536 // 4, 0)
+        under_way.update(floods, most)
+        for uid in (FLOODS, QUIET):
+            with subprocess.Popen(
+                ["/usr/bin/python3", "-S", "-c", WAITS.format(uid=uid, threads=20)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            ) as process:
+                process.stdout.read(1)
+                process.communicate(b"x")
+        events = drain(tracer)
+        assert {one.ret for one in events if one.uid == FLOODS} == {None}
+        assert [one.ret for one in events if one.uid == QUIET].count(1) >= 20
+        assert None not in {one.ret for one in events if one.uid == QUIET}
+        assert under_way.lookup(floods, 8) == most
+        assert under_way.lookup(quiet, 8) == bytes(8)
+
+        under_way.update(floods, struct.pack("=ii", 0, 4096 // 4))  # the same of long ones
+        for uid in (FLOODS, QUIET):
+            subprocess.run(["/usr/bin/python3", "-S", "-c", LONG.format(uid)], check=True)
+        told = Counter((one.uid, one.ret) for one in drain(tracer) if one.syscall == "chdir")
+        assert told == {(FLOODS, None): 20, (FLOODS, 0): 20, (QUIET, 0): 40}
+        assert under_way.lookup(floods, 8) == struct.pack("=ii", 0, 4096 // 4)
+        assert under_way.lookup(quiet, 8) == bytes(8)
