@@ -20,7 +20,7 @@ from harness import COMMAND, Daemon, as_user
 from uidtraced.kernel.libbpf import MapFd, check, ffi, lib
 
 HEAD = "version: 1\nusers:\n"
-LARGE = ("--ring-size", str(2**26))  # for what a loop makes while there is no daemon
+LARGE = ("--ring-size", str(2**27))  # half of it is for what a loop makes between two daemons
 LOOP = """
 import os, select
 calls = 0

@@ -193,15 +193,20 @@ static void add_taken(struct ring *ring, uint64_t at, uint64_t end, int sign)
 }
 
 /*
- * Say of each share that all was taken but what waits. A reader that died may have counted what it
- * did not release. What is put in right now may be wrong by a record, until the next reader looks.
+ * Say of each share that all was taken but what waits: a reader that died may have counted what it
+ * did not release. Between events, so that both are of one moment; where they come too fast for
+ * that, those that came meanwhile are counted wrong, until the next reader looks.
  */
 static void settle_shares(struct ring *ring)
 {
-	uint64_t end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+	uint64_t end;
+	int tries = 100;
 
-	for (int share = 0; share < UIDTRACED_SHARES; share++)
-		ring->shares->taken[share] = ring->shares->sent[share];
+	do {
+		end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+		for (int share = 0; share < UIDTRACED_SHARES; share++)
+			ring->shares->taken[share] = *(volatile __u32 *)&ring->shares->sent[share];
+	} while (end != __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE) && --tries);
 	add_taken(ring, *ring->consumer, end, -1);
 }
 
