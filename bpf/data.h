@@ -150,6 +150,9 @@ static __always_inline void put_bytes(struct workspace *w, __u32 reg, __u64 addr
 	}
 	if (length > SOCKADDR_MAX)
 		length = SOCKADDR_MAX;
+	/* else clang drops the mask, without which older verifiers lose the bound */
+	barrier_var(length);
+	length &= 2 * SOCKADDR_MAX - 1;
 	if (bpf_probe_read_user(w->data + at + sizeof(struct part), length, (void *)address))
 		put_unreadable(w, reg, address);
 	else
