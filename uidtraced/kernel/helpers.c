@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -16,12 +17,21 @@ static void uidtraced_log(int level, const char *line);
 /* libbpf hands over a va_list, which only C can format */
 static int print_line(enum libbpf_print_level level, const char *format, va_list args)
 {
-	char line[1024];
+	char line[1024], *whole;
+	va_list again;
 	int n;
 
 	if (level == LIBBPF_DEBUG)
 		return 0;
+	va_copy(again, args);
 	n = vsnprintf(line, sizeof(line), format, args);
+	if (n >= (int)sizeof(line) && (whole = malloc(n + 1))) {
+		/* of the verifier's log, which is long, the end says what it refused */
+		vsnprintf(whole, n + 1, format, again);
+		memcpy(line, whole + n + 1 - sizeof(line), sizeof(line));
+		free(whole);
+	}
+	va_end(again);
 	uidtraced_log(level, line);
 	return n;
 }
