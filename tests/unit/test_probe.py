@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from uidtraced.errors import UnsupportedError
+from uidtraced.kernel import lockdown
 from uidtraced.kernel.probe import _inner_map_fix
 
 
@@ -27,3 +29,27 @@ def test_kernels_that_free_inner_maps_early_are_told_of(release, version, ok, sa
     found = _inner_map_fix(release, version)
     assert (found.ok, found.needed) == (ok, False)
     assert found.detail.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("[none] integrity confidentiality\n", "none"),
+        ("none [integrity] confidentiality\n", "integrity"),
+        ("none integrity [confidentiality]\n", "confidentiality"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_only_a_kernel_that_is_known_to_forbid_reading_is_refused(
+    tmp_path, monkeypatch, text, mode
+) -> None:
+    monkeypatch.setattr(lockdown, "LOCKDOWN", tmp_path / "lockdown")
+    if text is not None:
+        lockdown.LOCKDOWN.write_text(text)
+    assert lockdown.lockdown_mode() == mode
+    if mode == "confidentiality":
+        with pytest.raises(UnsupportedError, match="boot with lockdown=integrity"):
+            lockdown.need_reading()
+    else:
+        lockdown.need_reading()

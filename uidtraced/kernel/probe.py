@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from uidtraced.errors import UidtracedError
+from uidtraced.kernel.libbpf import ffi, lib
+from uidtraced.kernel.lockdown import ADVICE, LOCKDOWN, lockdown_mode
 from uidtraced.kernel.many import THREADS
 from uidtraced.kernel.tracer import BTF, Tracer
 from uidtraced.kernel.uring import look_at_uring
@@ -80,14 +82,11 @@ def _machine() -> Finding:
 
 
 def _lockdown() -> Finding:
-    try:
-        text = Path("/sys/kernel/security/lockdown").read_text("ascii")
-    except OSError:
-        return Finding("lockdown", None, "securityfs is not mounted or not readable", needed=False)
-    found = re.search(r"\[(\w+)\]", text)
-    mode = found[1] if found else "unknown"
+    mode = lockdown_mode()
+    if mode is None:
+        return Finding("lockdown", None, f"{LOCKDOWN} is missing: mount securityfs", needed=False)
     if mode == "confidentiality":
-        return Finding("lockdown", False, "confidentiality forbids BPF to read; use integrity")
+        return Finding("lockdown", False, f"{mode}: {ADVICE}")
     return Finding("lockdown", True, mode)
 
 
@@ -95,7 +94,10 @@ def _io_uring() -> Finding:
     tracepoint = look_at_uring().tracepoint
     detail = f"requests are seen, by the tracepoint {tracepoint}"
     if tracepoint is None:
-        detail = "requests are not seen: boot kernel 6.0 or later, with CONFIG_IO_URING"
+        detail = (
+            "requests are not seen (from 6.0, with CONFIG_IO_URING): "
+            "log io_uring_setup to know who makes them"
+        )
     return Finding("io_uring", tracepoint is not None, detail, needed=False)
 
 
@@ -112,7 +114,7 @@ def _try_for_real(powerless: bool) -> list[Finding]:  # noqa: FBT001
             tracer.want_results(wanted=True)
             tracer.prepare([rules], 1)
             tracer.put(Scope.REAL, nobodies)
-            found = (tracer.batches, tracer.sees_exec)
+            found = (tracer.batches, tracer.sees_exec, _loads_plainly())
     except UidtracedError as error:
         return [Finding(names[0], False, str(error))]
     return [
@@ -124,6 +126,12 @@ def _try_for_real(powerless: bool) -> list[Finding]:  # noqa: FBT001
     ]
 
 
+def _loads_plainly() -> bool:
+    """Whether the kernel tells programs the current task's type: what LOAD of bpf/task.h needs."""
+    kind, helper = lib.BPF_PROG_TYPE_RAW_TRACEPOINT, lib.BPF_FUNC_get_current_task_btf
+    return bool(lib.libbpf_probe_bpf_helper(kind, helper, ffi.NULL) > 0)
+
+
 _OPTIONAL: Final = {
     "batched swaps": (
         "a change of many users waits once for the kernel",
@@ -132,6 +140,10 @@ _OPTIONAL: Final = {
     "sched_prepare_exec": (
         "what execve reads is read again once it has read it",
         "missing (comes with 6.10): strings of execve that are not in memory yet stay unread",
+    ),
+    "plain loads": (
+        "the program reads the kernel's structs without calls",
+        "missing (comes with 5.11): it copies what it reads, which makes a logged call slower",
     ),
 }
 """What uidtraced runs without: what is said where it is there, and where it is not."""

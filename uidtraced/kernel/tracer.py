@@ -18,6 +18,7 @@ from uidtraced.kernel.inner import InnerMaps
 from uidtraced.kernel.kept import NoStore
 from uidtraced.kernel.keys import BLOCK, KEY, pack_block, unpack_block
 from uidtraced.kernel.libbpf import check, ffi, lib, start_log
+from uidtraced.kernel.lockdown import need_reading
 from uidtraced.kernel.many import ManyEntries
 from uidtraced.kernel.objects import CONTROL, TRACEPOINTS, Objects
 from uidtraced.kernel.page import ControlPage
@@ -101,6 +102,7 @@ class Tracer:
                 f"{BTF} cannot be read: this kernel has no BTF (CONFIG_DEBUG_INFO_BTF), "
                 "which is needed; boot a kernel that has it"
             )
+        need_reading()
         self._many = ManyEntries()
         self.store: FdStore = store or NoStore()
         self._objects = Objects(self.store)
