@@ -92,6 +92,39 @@ import signal, time, os
 signal.signal(signal.SIGALRM, lambda *_: None); signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
 for _ in range(5): time.sleep(0.015)
 signal.setitimer(signal.ITIMER_REAL, 0); os.kill(os.getpid(), signal.SIGUSR1)'""",
+    "http": """python3 -c '
+import http.server, socket, threading, urllib.request
+class Server(http.server.HTTPServer): address_family = socket.AF_INET6
+server = Server(("::1", 0), http.server.SimpleHTTPRequestHandler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(len(urllib.request.urlopen("http://[::1]:%d/" % server.server_port).read()))'""",
+    "python_fds": """python3 -c '
+import multiprocessing.shared_memory, os, select, signal, socket
+a, b = socket.socketpair()
+socket.send_fds(a, [b"x"], [1]); socket.recv_fds(b, 9, 2)
+signal.pidfd_send_signal(os.pidfd_open(os.getpid()), 0)
+shared = multiprocessing.shared_memory.SharedMemory(create=True, size=99)
+shared.close(); shared.unlink()
+poll = select.epoll(); poll.register(a, 1); poll.poll(0.01)
+os.posix_spawn("/bin/true", ["t"], {}); os.wait(); os.memfd_create("q")'""",
+    # more of the above, at work
+    "git_clone": "export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a@b;"
+    "git init -q a; cd a; for i in 1 2 3; do echo $i >f$i; git add .; git commit -qm $i; done; git gc -q;"
+    "cd ..; git clone -q a b; cd b; git log --oneline | cat; git fsck",
+    "sqlite_wal": "sqlite3 d 'pragma journal_mode=wal; create table t(a); insert into t values(1)';"
+    "sqlite3 d 'begin; insert into t values(2); commit; pragma wal_checkpoint; select count(*) from t'",
+    "make_gcc": "printf 'all: a b\n%%: %%.c\n\tgcc -o $@ $<\n' >Makefile;"
+    "for x in a b; do echo 'int main(void) { return 0; }' >$x.c; done; make -j2; ./a",
+    "temporary_files": "seq 2000 | awk '{print >(\"f\" NR % 7)}'; sort -S 1M -T . f* | uniq -c | tail -1;"
+    "sed -i s/1/2/ f1; cmp f1 f2",
+    "tree": "mkdir -p d/e x; for i in $(seq 30); do echo $i >d/e/$i; done; tar c d | (cd x; tar x);"
+    "find x -name '1*' -delete; find x | xargs -n 5 -P 3 ls -d; rm -rf x",
+    "many_arguments": "cat $(seq 100); true $(seq 5000)",
+    "traces": "strace -f -o log sh -c 'ls | wc'",
+    "deleted": "cp /bin/sleep s; ./s 0.1 & sleep 0.02; rm s; wait",
+    "orphan": "(sh -c 'sleep 0.1; id -u' &); sleep 0.3",
+    "set_uid": "su -c id root; passwd --status; mount",
+    "stopped": "sleep 0.3 & kill -STOP $!; sleep 0.05; kill -CONT $!; wait",
     # signals, crashes, bombs
     "kill_self": "kill -9 $$",
     "fork_bomb": "f() { [ $1 = 0 ] || { f $(($1 - 1)) & f $(($1 - 1)) & wait; }; }; f 5",

@@ -84,6 +84,13 @@ def line(abi: Abi, call: str, *registers: int) -> str:
         (Abi.X86_64, "prctl", (1, 9), "PR_SET_PDEATHSIG, SIGKILL"),
         (Abi.X86_64, "prctl", (24, 21), "PR_CAPBSET_DROP, CAP_SYS_ADMIN"),
         (Abi.X86_64, "prctl", (38, 1), "PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0"),
+        (
+            Abi.X86_64,
+            "ptrace",
+            (0x4200, 7, 0, 0x11),
+            "PTRACE_SETOPTIONS, 7, NULL, PTRACE_O_TRACESYSGOOD|PTRACE_O_TRACEEXEC",
+        ),
+        (Abi.X86_64, "ptrace", (17, 7, 0, 19), "PTRACE_DETACH, 7, NULL, SIGSTOP"),
         (Abi.X86_64, "fcntl", (3, 1, 77), "3, F_GETFD"),
         (Abi.X86_64, "fcntl", (3, 2, 1), "3, F_SETFD, FD_CLOEXEC"),
         (Abi.X86_64, "fcntl", (3, 4, 0o4002), "3, F_SETFL, O_RDWR|O_NONBLOCK"),

@@ -71,6 +71,15 @@ _PROTOCOLS: Final[Mapping[str, WordsOrNumber]] = {
     "AF_NETLINK": choice(constants("NETLINK")),
     "AF_PACKET": lambda number: f"htons({_ETH_P(socket.ntohs(number & 0xFFFF))})" if number else 0,
 }
+_TRACE: Final = flags(bits("PTRACE_O"))
+_PTRACE: Final[Mapping[str, WordsOrNumber]] = {
+    "PTRACE_SETOPTIONS": _TRACE,
+    "PTRACE_SEIZE": _TRACE,
+    **dict.fromkeys(
+        ("PTRACE_CONT", "PTRACE_DETACH", "PTRACE_SYSCALL", "PTRACE_SINGLESTEP", "PTRACE_LISTEN"),
+        lambda number: SIGNAL(number) if number else 0,
+    ),
+}
 _MATCH_ANY: Final = word_or_number({"FUTEX_BITSET_MATCH_ANY": 0xFFFFFFFF})  # linux/futex.h
 _BITSETS: Final = (
     f"FUTEX_{one}_BITSET{private}{clock}"
@@ -126,6 +135,7 @@ DEPENDENT: Final[Mapping[tuple[str, str], tuple[str, Mapping[str, WordsOrNumber]
     ("setsockopt", "optname"): ("level", _OPTIONS),
     ("getsockopt", "optname"): ("level", _OPTIONS),
     ("socket", "protocol"): ("family", _PROTOCOLS),
+    ("ptrace", "data"): ("request", _PTRACE),
     ("futex", "val3"): ("op", _FUTEX),
     ("futex_time64", "val3"): ("op", _FUTEX),
     ("keyctl", "arg2"): (

@@ -20,6 +20,8 @@ _INET: Final = struct.Struct("!H4s")
 _INET6: Final = struct.Struct("!HI16s")
 _SCOPE: Final = struct.Struct("=I")
 _NETLINK: Final = struct.Struct("=HII")
+_INET_BYTES: Final = 16  # sizeof(struct sockaddr_in): the kernel takes no shorter one
+_UNIX_BYTES: Final = 108  # UNIX_PATH_MAX, include/uapi/linux/un.h
 _HAS_SCOPE: Final = 28  # sizeof(struct sockaddr_in6); RFC 2133 had none
 
 
@@ -36,7 +38,7 @@ def decode_sockaddr(raw: bytes) -> Address | None:
     if number == socket.AF_UNIX:
         if body:
             address["sun_path"] = _unix(body)
-    elif number == socket.AF_INET and len(body) >= _INET.size:
+    elif number == socket.AF_INET and len(raw) >= _INET_BYTES:
         port, host = _INET.unpack_from(body)
         address |= {"sin_port": port, "sin_addr": socket.inet_ntop(socket.AF_INET, host)}
     elif number == socket.AF_INET6 and len(body) >= _INET6.size:
@@ -54,7 +56,8 @@ def decode_sockaddr(raw: bytes) -> Address | None:
 
 
 def _unix(body: bytes) -> str:
-    if body[:1] == b"\0" and len(body) > 1:
+    body = body[:_UNIX_BYTES]
+    if body[:1] == b"\0":
         return "@" + text(body[1:])
     path = body.partition(b"\0")[0]
     return rf"\x40{text(path[1:])}" if path.startswith(b"@") else text(path)
