@@ -64,6 +64,14 @@ struct {
 	__array(values, struct rule_set);
 } classes SEC(".maps");
 
+/* not looked up: whoever changes it has waited for all runs of programs that had begun before */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct rule_set);
+} waits SEC(".maps");
+
 /* who makes a call; of scopes that are not in use, NO_UID */
 struct caller {
 	__u32 uid;

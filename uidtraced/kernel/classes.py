@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from uidtraced.errors import UidtracedError
 from uidtraced.kernel.keys import KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from uidtraced.kernel.inner import InnerMaps
     from uidtraced.kernel.libbpf import MapFd
@@ -17,41 +18,38 @@ if TYPE_CHECKING:
 class Classes:
     """What is in the map *outer*, which stays the caller's."""
 
-    def __init__(self, outer: MapFd, inner: InnerMaps, many: ManyEntries) -> None:
-        """Take what is there for right: it is a daemon's before this one."""
+    def __init__(
+        self, outer: MapFd, inner: InnerMaps, many: ManyEntries, wait: Callable[[], None]
+    ) -> None:
+        """Take what is there for right: it is a daemon's before this one.
+
+        *wait* waits until every run of a program that has begun has ended.
+        """
         self._outer = outer
         self.inner = inner
         self._many = many
-        self.there = {KEY.unpack(key)[0] for key in outer.keys(KEY.size)}
+        self._wait = wait
+        self.there = set(self._keys())
         """The classes that should be there."""
 
     def put(self, classes: Mapping[int, int]) -> None:
         """Put those of *classes* in that are not: fds by ids."""
         new = [(number, fd) for number, fd in classes.items() if number not in self.there]
-        # before: what a failed change left is taken out with them
         self.there.update(number for number, _ in new)
-        self._many.put(self._outer, [(KEY.pack(number), KEY.pack(fd)) for number, fd in new])
+        try:
+            self._many.put(self._outer, [(KEY.pack(number), KEY.pack(fd)) for number, fd in new])
+        except UidtracedError:  # any part of them is in
+            self.there.intersection_update(self._keys())
+            raise
 
-    def wait_for_programs(self) -> None:
-        """Wait until every run of a program that has begun has ended.
-
-        A change of a map of maps does (synchronize_rcu in maybe_wait_bpf_programs,
-        kernel/bpf/syscall.c), also one that takes out what was put in just before.
-        """
-        inner = self.inner.get(frozenset(), 0)
-        self._outer.update(KEY.pack(inner.id), KEY.pack(inner.fd))
-        if inner.id not in self.there:
-            self._outer.delete_all([KEY.pack(inner.id)])
+    def _keys(self) -> list[int]:
+        return [KEY.unpack(key)[0] for key in self._outer.keys(KEY.size)]
 
     def remove(self, numbers: Iterable[int]) -> None:
         """Take those of *numbers* out that are in."""
-        fds = self.inner.fds()
         gone = [number for number in numbers if number in self.there]
-        if known := [number for number in gone if number in fds]:
-            # A task may have read a class that no block has any more, and be about to look it up.
-            # A change waits until no such task is left, also one that changes nothing.
-            self._outer.update(KEY.pack(known[-1]), KEY.pack(fds[known[-1]]))
         if gone:
+            self._wait()  # a task may have read a class that no block has any more
             self._many.remove(self._outer, [KEY.pack(number) for number in gone])
             self.there.difference_update(gone)
 

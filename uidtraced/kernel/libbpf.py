@@ -39,7 +39,7 @@ _ADVICE: Final[Mapping[int, str]] = {
     errno.E2BIG: "the map is full: name fewer uids one by one in the policy",
     errno.EMFILE: "too many open files: raise LimitNOFILE=, or use fewer different rule sets",
     errno.EPROTO: "the kernel lets the program read nothing: is it lockdown=confidentiality?",
-    errno.ENOSPC: "the kernel has no room for it: raise LimitMEMLOCK= or the memory limit",
+    errno.ENOSPC: "the map is full: name fewer or wider ranges in the policy",
 }
 
 _BATCH: Final = 4096

@@ -25,7 +25,7 @@ CONTROL: Final = ".data.control"
 STATE: Final = (
     *("real", "effective", "login", "real_blocks", "effective_blocks", "login_blocks"),
     *("classes", "allowances", "events", "counts", "last_seq", "passages", "long_passages"),
-    *("accounts", "exes", "shares", "under_way", CONTROL),
+    *("accounts", "exes", "shares", "waits", "under_way", CONTROL),
 )
 """The maps that hold what must outlive a daemon."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from uidtraced.errors import KernelError, UnsupportedError
 from uidtraced.kernel.classes import Classes
 from uidtraced.kernel.guard import Guard
-from uidtraced.kernel.inner import InnerMaps
+from uidtraced.kernel.inner import InnerMaps, create_inner_map
 from uidtraced.kernel.kept import NoStore
 from uidtraced.kernel.keys import BLOCK, KEY, pack_block, unpack_block
 from uidtraced.kernel.libbpf import check, ffi, lib, start_log
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from uidtraced.kernel.kept import FdStore
+    from uidtraced.kernel.libbpf import MapFd
 
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _TASK: Final = struct.Struct("=Q")
@@ -107,6 +108,7 @@ class Tracer:
         self.store: FdStore = store or NoStore()
         self._objects = Objects(self.store)
         self._inner = InnerMaps(self.store)
+        self._idle: MapFd | None = None  # what `waits` holds
         self._uring = look_at_uring()
         self._uring_calls = uring or {}
         try:
@@ -154,7 +156,7 @@ class Tracer:
         maps = self._objects.maps
         self._outer = {scope: maps[scope.value] for scope in Scope}
         self._blocks = {scope: maps[f"{scope.value}_blocks"] for scope in Scope}
-        self._classes = Classes(maps["classes"], self._inner, self._many)
+        self._classes = Classes(maps["classes"], self._inner, self._many, self.wait_for_programs)
         self._counts = maps["counts"]
         self._passages = maps["passages"]
         self._accounts = maps["accounts"]
@@ -271,8 +273,14 @@ class Tracer:
             self._objects.detach(program)
 
     def wait_for_programs(self) -> None:
-        """Wait until every run of a program that has begun has ended."""
-        self._classes.wait_for_programs()
+        """Wait until every run of a program that has begun has ended.
+
+        A change of a map of maps does (synchronize_rcu in maybe_wait_bpf_programs,
+        kernel/bpf/syscall.c), also one that changes nothing.
+        """
+        if self._idle is None:
+            self._idle = create_inner_map(frozenset(), 0)
+        self._objects.maps["waits"].update(KEY.pack(0), KEY.pack(self._idle.fd))
 
     def want(self, calls: Iterable[tuple[Abi, Nr]]) -> None:
         """Let exactly *calls* through to the rules; calls of other numbers end at once.
@@ -413,6 +421,8 @@ class Tracer:
             ring.close()
         if (page := getattr(self, "_page", None)) is not None:
             page.close()
+        if self._idle is not None:
+            self._idle.close()
         self._inner.close()
         self._objects.close()
 
