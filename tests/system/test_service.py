@@ -149,6 +149,35 @@ def test_a_journal_that_restarts_is_left_out_again(machine):
     assert "systemd-journal" not in {one["UIDTRACE_COMM"] for one in events}
 
 
+_JOURNALD = (
+    "systemd-journald.socket systemd-journald-dev-log.socket systemd-journald-audit.socket "
+    "systemd-journald.service"
+)
+
+
+def test_while_the_journal_is_away_events_wait_and_the_policy_stays_current(machine):
+    machine.run("systemctl", "start", "uidtraced")
+    machine.shell(f"systemctl stop {_JOURNALD}")
+    try:
+        loop = "import os\nfor _ in range(3000): os.chdir('/')"
+        machine.as_user("alice", "/usr/bin/python3", "-S", "-c", loop)
+        write_policy(machine, POLICY + "  bin: [chdir]\n")
+        deadline = time.monotonic() + 30
+        while machine.show("StatusText")["StatusText"] != "2 users, 9 rules, revision 2":
+            assert time.monotonic() < deadline, machine.show("StatusText")
+        machine.as_user("bin", *CHDIR)
+    finally:
+        machine.shell(f"systemctl start {_JOURNALD}")
+    matches = ("UIDTRACE_SYSCALL=chdir", "UIDTRACE_EVENT=syscall")
+    events = machine.wait_journal(3001, *matches)
+    by = Counter(one["UIDTRACE_USER"] for one in events)
+    assert by == {"alice": 3000, "bin": 1}
+    assert machine.journal("UIDTRACE_EVENT=loss") == []
+    assert len(policies(machine, 2)) == 2
+    status = json.loads(machine.run("/usr/local/bin/uidtraced", "status", "--format", "json"))
+    assert (status["healthy"], status["since_start"]["tampered"]) == (True, 0)
+
+
 def test_the_watchdog_is_fed_and_a_daemon_that_hangs_is_started_again(machine):
     machine.shell(
         "mkdir -p /run/systemd/system/uidtraced.service.d\n"
