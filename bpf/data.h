@@ -65,6 +65,14 @@ struct {
 	__type(value, struct workspace);
 } workspaces SEC(".maps");
 
+/* this cpu's; NULL cannot be, since the array is whole */
+static __always_inline struct workspace *workspace(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&workspaces, &zero);
+}
+
 static __always_inline __u32 data_end(struct workspace *w)
 {
 	return w->e.data_bytes & (DATA_ROOM - 1);
@@ -91,28 +99,35 @@ static __always_inline void put_unreadable(struct workspace *w, __u32 reg, __u64
 	w->unread |= 1 << reg;
 }
 
-static __always_inline void put_string(struct workspace *w, __u32 reg, __u64 address)
+/* not static: verifiers then follow it once, by itself, and not at each call */
+__noinline int put_string(__u32 reg, __u64 address)
 {
-	__u32 at = data_end(w), room = UIDTRACED_STRING_MAX;
-	void *text = (void *)w->data + at + sizeof(struct part);
+	struct workspace *w = workspace();
+	__u32 at, room = UIDTRACED_STRING_MAX;
 	__u8 after = 0;
+	void *text;
 	long got;
 
+	if (!w)
+		return 0;
+	at = data_end(w);
+	text = (void *)w->data + at + sizeof(struct part);
 	if (at >= DATA_MAX - 16) {
 		end_part(w, reg, 0, UIDTRACED_M_TRUNCATED);
-		return;
+		return 0;
 	}
 	if (room > DATA_MAX - at)
 		room = DATA_MAX - at;
 	got = bpf_probe_read_user_str(text, room, (void *)address);
 	if (got <= 0) {
 		put_unreadable(w, reg, address);
-		return;
+		return 0;
 	}
 	/* a string that fits exactly and one that was cut are told apart by the byte behind */
 	if (got == room)
 		bpf_probe_read_user(&after, 1, (void *)address + room - 1);
 	end_part(w, reg, (got - 1) & (UIDTRACED_STRING_MAX - 1), after ? UIDTRACED_M_TRUNCATED : 0);
+	return 0;
 }
 
 static __always_inline void put_strings(struct workspace *w)
@@ -134,7 +149,7 @@ static __always_inline void put_strings(struct workspace *w)
 			end_part(w, reg, 0, UIDTRACED_M_MORE);
 			return;
 		}
-		put_string(w, reg, address);
+		put_string(reg, address);
 		vector += narrow ? 4 : 8;
 	}
 }
@@ -220,7 +235,7 @@ static __always_inline void read_data(struct workspace *w, __u32 mask, bool retu
 		if (!(w->mask >> reg & 1))
 			continue;
 		if (kind == UIDTRACED_STRING) {
-			put_string(w, reg, address);
+			put_string(reg, address);
 		} else if (kind == UIDTRACED_STRINGS) {
 			w->strings = address;
 			w->strings_reg = reg;

@@ -230,7 +230,7 @@ enum uidtraced_mark {
 /* the parts of an event are this long at the most, and a few headers */
 #define UIDTRACED_DATA_MAX 8704
 #define UIDTRACED_STRING_MAX 4096
-#define UIDTRACED_STRINGS_MAX 64
+#define UIDTRACED_STRINGS_MAX 256
 #define UIDTRACED_EXE_MAX 1024
 
 /* value of the map of executables: a path, as its names from the last one up, each with its NUL */

@@ -29,17 +29,29 @@ static __always_inline struct mount *mount_of(struct vfsmount *mnt)
 	return (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 }
 
-/* From the file up to the root of its mount namespace, as d_path() of fs/d_path.c goes. */
-static __always_inline void walk(struct exe *exe, struct dentry *dentry, struct vfsmount *mnt)
+/*
+ * From the file, whose place is in this cpu's workspace, up to the root of its mount namespace, as
+ * d_path() of fs/d_path.c goes. Not static, as put_string() of data.h.
+ */
+__noinline int walk(__u32 marks)
 {
-	struct dentry *parent, *root = BPF_CORE_READ(mnt, mnt_root);
-	struct mount *above, *mount = mount_of(mnt);
+	struct workspace *w = workspace();
+	struct dentry *dentry, *parent, *root;
+	struct mount *above, *mount;
 	const unsigned char *name;
+	struct exe *exe;
 	__u32 at;
 	long got;
 	int i;
 
+	if (!w)
+		return 0;
+	exe = (void *)w->data; /* nothing else is there yet */
+	exe->marks = marks;
 	exe->length = 0;
+	dentry = (void *)w->place.dentry;
+	mount = mount_of((void *)w->place.mnt);
+	root = BPF_CORE_READ(mount, mnt.mnt_root);
 	/* from memory: a number that the verifier knew to be 0 would be one more way to follow */
 	at = *(volatile __u32 *)&exe->length & (UIDTRACED_EXE_MAX - 1);
 	for (i = 0; i < MAX_STEPS; i++) {
@@ -69,6 +81,7 @@ static __always_inline void walk(struct exe *exe, struct dentry *dentry, struct 
 	if (i == MAX_STEPS)
 		exe->marks |= UIDTRACED_M_TRUNCATED;
 	exe->length = at;
+	return 0;
 }
 
 static __always_inline __u64 mixed(__u64 sum, __u64 more)
@@ -89,7 +102,6 @@ __u64 recent_exes[RECENT_EXES];
  */
 static __always_inline __u64 exe_of(struct workspace *w, struct task_struct *task)
 {
-	struct exe *exe = (void *)w->data; /* nothing else is there yet */
 	struct mm_struct *mm = LOAD(task, mm);
 	struct file *file = mm ? LOAD(mm, exe_file) : NULL;
 	struct dentry *dentry, *parent;
@@ -115,10 +127,8 @@ static __always_inline __u64 exe_of(struct workspace *w, struct task_struct *tas
 	if (*recent == key)
 		return key;
 	if (!bpf_map_lookup_elem(&exes, &key)) {
-		exe->marks = deleted ? UIDTRACED_M_DELETED : 0;
-		/* as numbers: of typed pointers the verifier follows three times as many ways */
-		walk(exe, (void *)w->place.dentry, (void *)w->place.mnt);
-		bpf_map_update_elem(&exes, &key, exe, BPF_ANY);
+		walk(deleted ? UIDTRACED_M_DELETED : 0);
+		bpf_map_update_elem(&exes, &key, w->data, BPF_ANY);
 	}
 	*recent = key;
 	return key;

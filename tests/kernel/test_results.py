@@ -12,6 +12,7 @@ import time
 
 import pytest
 from msgspec import UNSET
+from msgspec import UNSET
 
 from harness import Daemon, compile_c
 from tracing import NOBODY, OTHER, drain, enforce, open_tracer, rules
@@ -342,9 +343,19 @@ def test_the_parent_is_told(tracer) -> None:
     assert event.ppid == os.getpid()
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_vector_of_256_strings_is_whole(tracer, more) -> None:
+    enforce(tracer, ScopePlan({NOBODY: rules("execve")}))
+    given = ["true", *map(str, range(255 + more))]
+    run(f"os.execv('/bin/true', {given})")
+    (event,) = drain(tracer)
+    assert event.args["argv"] == given[:256]
+    assert event.truncated == (["argv"] if more else UNSET)
+
+
 def test_the_control_group_is_told() -> None:
-    with open("/proc/self/mountinfo") as file:
-        root = find_hierarchy(file.read())
+    with open("/proc/self/mountinfo", "rb") as file:
+        root = os.fsdecode(find_hierarchy(file.read()))
     group = f"{root}/uidtraced-test"
     os.mkdir(group)
     try:

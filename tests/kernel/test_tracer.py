@@ -71,7 +71,7 @@ def test_the_object_and_the_module_agree_on_every_struct(tracer) -> None:
 
 
 def test_no_program_takes_the_verifier_long(tracer) -> None:
-    # 1,000,000 would be refused; 600,000 took a second of the daemon's start
+    # 1,000,000 would be refused; 600,000 took a second of the daemon's start, 55,000 take 0.1 s
     steps = {}
     for path in Path("/proc/self/fdinfo").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -79,7 +79,7 @@ def test_no_program_takes_the_verifier_long(tracer) -> None:
             if "verified_insns" in fields:
                 steps[fields["prog_id"]] = int(fields["verified_insns"])
     assert len(steps) > 1
-    assert max(steps.values()) < 300_000
+    assert max(steps.values()) < 100_000
 
 
 def show(kind: str):
