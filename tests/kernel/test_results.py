@@ -12,7 +12,6 @@ import time
 
 import pytest
 from msgspec import UNSET
-from msgspec import UNSET
 
 from harness import Daemon, compile_c
 from tracing import NOBODY, OTHER, drain, enforce, open_tracer, rules
