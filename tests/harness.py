@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 COMMAND = [sys.executable, "-P", "-m", "uidtraced.cli"]
+TEST_DIRECTORY = "uidtraced-test-"
 WAIT_SECONDS = 20.0
 
 # a /run of its own: the lock is that of the machine, and a test must not meet an administrator's
@@ -51,7 +52,7 @@ def as_user(uid: int, *command: str, **options: Any) -> subprocess.CompletedProc
 @contextlib.contextmanager
 def public_directory() -> Iterator[Path]:
     """Make a directory that every user can enter."""
-    path = Path(tempfile.mkdtemp(prefix="uidtraced-test-"))
+    path = Path(tempfile.mkdtemp(prefix=TEST_DIRECTORY))
     path.chmod(0o755)
     try:
         yield path
@@ -149,7 +150,7 @@ class Daemon:
         command: Sequence[str] = COMMAND,
         skip: Callable[[str], bool] | None = None,
     ) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="uidtraced-test-")
+        self._directory = tempfile.TemporaryDirectory(prefix=TEST_DIRECTORY)
         if isinstance(policy, Path):
             self.path = policy
         else:
@@ -259,19 +260,68 @@ BpfObject: TypeAlias = tuple[str, int, str]
 
 
 def bpf_objects() -> set[BpfObject]:
-    """Return all programs and maps of the kernel that are ours by name.
+    """Return all programs and maps of the kernel that are ours by name."""
+    return {
+        (kind, one["id"], one["name"])
+        for kind, rows in of_this_test().items()
+        for one in rows
+        if one.get("name") in OURS
+    }
 
-    Not those of a daemon that runs on this machine beside the tests.
+
+def attached() -> set[str]:
+    """Return the names of the programs that are attached."""
+    names = {one["id"]: one.get("name", "") for one in of_this_test()["prog"]}
+    return {names[one["prog_id"]] for one in _shown("link") if one.get("prog_id") in names}
+
+
+def of_this_test() -> dict[str, list[dict[str, Any]]]:
+    """Return what bpftool shows of programs ("prog") and maps ("map").
+
+    Not those of a daemon that runs on this machine beside the tests, nor what it has pinned.
     """
-    found = set()
-    for kind in ("prog", "map"):
-        said = subprocess.run(
-            ["bpftool", "--json", kind, "show"], check=True, capture_output=True, text=True
-        )
-        for one in json.loads(said.stdout):
-            others = any(not _is_of_this_test(by["pid"]) for by in one.get("pids", ()))
-            if one.get("name") in OURS and not others:
-                found.add((kind, one["id"], one["name"]))
+    shown = {kind: _shown(kind) for kind in ("prog", "map")}
+    others = _held_by_others()
+    for kind, rows in shown.items():
+        others |= {(kind, one["id"]) for one in rows if _is_pinned_by_others(one)}
+    for one in shown["prog"]:
+        if ("prog", one["id"]) in others:
+            others |= {("map", number) for number in one.get("map_ids", ())}
+    return {
+        kind: [one for one in rows if (kind, one["id"]) not in others]
+        for kind, rows in shown.items()
+    }
+
+
+def _shown(kind: str) -> list[dict[str, Any]]:
+    command = ["bpftool", "--json", "--bpffs", kind, "show"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: list[dict[str, Any]] = json.loads(said.stdout)
+    return found
+
+
+def _is_pinned_by_others(one: dict[str, Any]) -> bool:
+    """Whether it is pinned elsewhere than where tests do."""
+    return any(TEST_DIRECTORY not in path for path in one.get("pinned", ()))
+
+
+def _held_by_others() -> set[tuple[str, int]]:
+    """Return the programs and maps of which processes have an fd that do not come from this one."""
+    found: set[tuple[str, int]] = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "comm").read_text() == "bpftool\n":
+                continue  # it looks at one after the other
+            bpf = [fd for fd in process.glob("fd/*") if "bpf" in os.readlink(fd)]
+            if bpf and not _is_of_this_test(int(process.name)):
+                for fd in bpf:
+                    info = (process / "fdinfo" / fd.name).read_text()
+                    fields = dict(line.split(":\t", 1) for line in info.splitlines())
+                    found |= {
+                        (kind, int(fields[f"{kind}_id"]))
+                        for kind in ("prog", "map")
+                        if f"{kind}_id" in fields
+                    }
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness import COMMAND, Daemon, as_user, check_seq, compile_c, own_run
+from harness import COMMAND, Daemon, as_user, attached, check_seq, compile_c, own_run
 
 ORIGIN = "version: 1\nusers:\n  1000: [openat, chdir]\n  0: [chmod, bind]\n"
 
@@ -269,16 +269,9 @@ def test_a_hang_up_reads_the_policy_again() -> None:
 
 def test_an_empty_policy_traces_nobody_and_costs_nobody() -> None:
     with Daemon("version: 1\n").ready() as daemon:
-        links = subprocess.run(
-            ["bpftool", "--json", "link", "show"], check=True, capture_output=True, text=True
-        )
-        ours = [
-            one
-            for one in json.loads(links.stdout)
-            if any(process["pid"] == daemon.pid for process in one.get("pids", []))
-        ]
-        assert ours == []
+        assert attached() == set()
         daemon.edit("version: 1\nusers:\n  1000: [chdir]\n")
+        assert attached() == {"on_sys_enter"}
         as_user(1000, "env", "--chdir=/", "true")
         daemon.records.wait(lambda one: one["event"] == "syscall")
         daemon.edit("version: 1\n")

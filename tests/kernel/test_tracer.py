@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import resource
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import of_this_test
 from tracing import NOBODY, OTHER, drain, enforce, put, rules
 from uidtraced.errors import KernelError, PermissionDeniedError
 from uidtraced.kernel.inner import InnerMaps, create_inner_map
@@ -53,11 +55,9 @@ def test_numbers_are_those_of_the_header() -> None:
 
 def test_the_object_and_the_module_agree_on_every_struct(tracer) -> None:
     # the BPF object's BTF is clang's layout, cffi's is the C compiler's of the same header
-    import json
-
-    ids = [one["id"] for one in show("map") if one["name"] == ".data.control"]
+    ids = [one["id"] for one in of_this_test()["map"] if one.get("name") == ".data.control"]
     assert len(ids) == 1
-    program = next(one for one in show("prog") if one["name"] == "on_sys_enter")
+    program = next(one for one in of_this_test()["prog"] if one["name"] == "on_sys_enter")
     dump = subprocess.run(
         ["bpftool", "--json", "btf", "dump", "id", str(program["btf_id"])],
         check=True,
@@ -80,13 +80,6 @@ def test_no_program_takes_the_verifier_long(tracer) -> None:
                 steps[fields["prog_id"]] = int(fields["verified_insns"])
     assert len(steps) > 1
     assert max(steps.values()) < 100_000
-
-
-def show(kind: str):
-    import json
-
-    said = subprocess.run(["bpftool", "--json", kind, "show"], check=True, capture_output=True)
-    return json.loads(said.stdout)
 
 
 def test_calls_of_one_uid_are_logged_and_no_others(tracer) -> None:
@@ -228,7 +221,7 @@ def test_a_hundred_thousand_uids_by_range_cost_a_few_blocks(tracer) -> None:
     chdir(1, real=150_000)
     assert len(drain(tracer)) == 1
     assert len(tracer.read_blocks(Scope.REAL)) < 34
-    assert {one["name"] for one in show("map")} >= {"real_blocks", "classes"}
+    assert {one["name"] for one in of_this_test()["map"]} >= {"real_blocks", "classes"}
 
 
 LOOP = """
@@ -306,7 +299,7 @@ def test_inner_maps_that_nobody_uses_are_let_go(tracer) -> None:
     for number in range(5):
         wanted = rules("fchdir", limit=number + 1)
         old = enforce(tracer, ScopePlan({}, {UidRange(Uid(5), Uid(9)): wanted}), old)
-    names = [one["name"] for one in show("map")]
+    names = [one["name"] for one in of_this_test()["map"]]
     assert names.count("rule_set") <= 2  # the last may still wait for the kernel to free it
     enforce(tracer, ScopePlan(), old)
     assert tracer.read_blocks(Scope.REAL) == {}
@@ -325,11 +318,13 @@ def test_what_is_put_in_is_read_back(tracer) -> None:
 
 
 def test_a_thousand_users_share_one_inner_map(tracer) -> None:
-    before = {one["id"] for one in show("map") if one["name"] == "rule_set"}
     tracer.prepare([rules("chdir")], 1)
     tracer.put(Scope.REAL, {Uid(uid): rules("chdir") for uid in range(1000)})
-    after = {one["id"] for one in show("map") if one["name"] == "rule_set"}
-    assert len(after - before) == 1
+    (outer,) = [one["id"] for one in of_this_test()["map"] if one.get("name") == "real"]
+    command = ["bpftool", "--json", "map", "dump", "id", str(outer)]
+    entries = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert len(entries) == 1000
+    assert len({str(one.get("inner_map_id", one.get("value"))) for one in entries}) == 1
 
 
 def test_an_inner_map_is_whole_and_frozen() -> None:
