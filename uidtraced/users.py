@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _KEEP_SECONDS: Final = 30.0
 _WAIT_SECONDS: Final = 0.05
+_PATIENCE_SECONDS: Final = 2.0
+_PATIENCE_SHARE: Final = 0.05
+"""So much of the time that passes may be waited, beyond 50 ms a question."""
 _MAX_NAMES: Final = 65536
 _PREPARED_AT_MOST: Final = 200
 
@@ -23,8 +26,8 @@ _PREPARED_AT_MOST: Final = 200
 class UserNames:
     """Answers from memory; *lookup* is asked in a thread of its own.
 
-    A uid seen for the first time waits for its answer 50 ms at most, and not at all while an
-    earlier question hangs.
+    A uid seen for the first time waits for its answer: 2 s at most and where few had to wait, as
+    on a busy machine; 50 ms where many have, and not at all while an earlier question hangs.
     """
 
     def __init__(self, lookup: Callable[[Uid], str | None]) -> None:
@@ -32,6 +35,8 @@ class UserNames:
         self._names: dict[Uid, tuple[str | None, float]] = {}
         self._asked: dict[Uid, Future[str | None]] = {}
         self._last: Future[str | None] | None = None
+        self._patience_seconds = _PATIENCE_SECONDS
+        self._refilled_at = time.monotonic()
         self._worker = Worker("user-names")
 
     def __call__(self, uid: Uid) -> str | None:
@@ -43,12 +48,12 @@ class UserNames:
         last = None if known is None else known[0]
         asked = self._asked.get(uid)
         if asked is None:
-            wait = 0.0 if known is not None or self._hangs() else _WAIT_SECONDS
+            waits = known is None and not self._hangs()
             asked = self._ask(uid)
         else:
-            wait = 0.0
+            waits = False
         try:
-            name = asked.result(wait)
+            name = self._wait(asked) if waits else asked.result(0.0)
         except FutureTimeoutError:
             return last
         except OSError:
@@ -59,6 +64,17 @@ class UserNames:
             del self._names[next(iter(self._names))]
         self._names[uid] = (name, now + _KEEP_SECONDS)
         return name
+
+    def _wait(self, asked: Future[str | None]) -> str | None:
+        """Wait for the answer to *asked*, at the cost of those that come after."""
+        started = time.monotonic()
+        refill = (started - self._refilled_at) * _PATIENCE_SHARE
+        patience = min(self._patience_seconds + refill, _PATIENCE_SECONDS)
+        try:
+            return asked.result(max(patience, _WAIT_SECONDS))
+        finally:
+            self._refilled_at = time.monotonic()
+            self._patience_seconds = max(0.0, patience - (self._refilled_at - started))
 
     def _hangs(self) -> bool:
         """Whether some question is open: they are answered in their order."""

@@ -286,6 +286,24 @@ def test_a_name_service_that_hangs_costs_little_and_answers_later() -> None:
     names.close()
 
 
+def test_a_name_that_comes_late_is_waited_for_while_few_are_late() -> None:
+    """A busy machine may take its time, but a service that is always slow stops nothing."""
+    asked = threading.Semaphore(0)
+
+    def lookup(uid: Uid) -> str | None:
+        asked.acquire(timeout=0.2 if uid < 3 else 1.5)  # nobody releases it
+        return f"user{uid}"
+
+    names = UserNames(lookup)
+    assert [names(Uid(uid)) for uid in range(3)] == ["user0", "user1", "user2"]
+    assert names(Uid(3)) is None  # what is left of the patience, some 1.4 s
+    names._asked[Uid(3)].result(10)
+    assert names(Uid(4)) is None  # 50 ms by now, and what was earned since: else it had come
+    names._asked[Uid(4)].result(10)
+    assert [names(Uid(uid)) for uid in (3, 4)] == ["user3", "user4"]
+    names.close()
+
+
 def test_a_worker_passes_results_and_errors_on() -> None:
     worker = Worker("test")
     assert worker.submit(lambda: 3).result(10) == 3

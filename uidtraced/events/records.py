@@ -27,7 +27,10 @@ class SyscallEvent(msgspec.Struct, frozen=True, gc=False):
     uid: int
     """The real uid at the call's entry, as the initial user namespace numbers it."""
     user: str | None
-    """The name of `uid`; null where it has none."""
+    """The name of `uid`; null where it has none, or where the name service was late to tell it.
+
+    An event of a uid not seen before waits for that: 2 s at the most, less where many had to.
+    """
     euid: int
     """The effective uid, likewise."""
     loginuid: int | None
