@@ -134,6 +134,9 @@ def _run(options: argparse.Namespace) -> int:
         code = next((code for kind, code in _EXIT_OF.items() if isinstance(error, kind)), None)
         log.error("not_started" if code else "failed", problem=str(error))  # noqa: TRY400
         return code or Exit.FAILED
+    except MemoryError:
+        log.error("failed", problem="out of memory: raise the limit of the service")  # noqa: TRY400
+        return Exit.FAILED
     except KeyboardInterrupt:  # before the loop takes SIGINT
         return Exit.OK
     return Exit.OK

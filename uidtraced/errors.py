@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+NO_MEMORY: Final = (
+    "not enough memory for so large a policy; raise the service's limit, or name ranges or groups"
+)
 
 
 class UidtracedError(Exception):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 import structlog
 
 from uidtraced import reconcile
-from uidtraced.errors import PolicyError, UidtracedError
+from uidtraced.errors import NO_MEMORY, PolicyError, UidtracedError
 from uidtraced.memory import give_back
 from uidtraced.policy import load_source, read_source, understand
 from uidtraced.reconcile import RuleReader, RuleStore
@@ -111,7 +111,7 @@ class Keeper:
         """Bring the file into force for the first time; raises what forbids it.
 
         Where a daemon before this one left a policy in force, that is what it is compared with;
-        then a bad file is no reason to end: None, and what was in force stays so.
+        then a file that cannot be is no reason to end: None, and what was in force stays so.
         """
         laps = _Laps()
         accounts = _signature()
@@ -123,10 +123,10 @@ class Keeper:
             source = read_source(self._path)
             laps.end("read")
             return self._enforce(source, self._plan(source, accounts, laps), laps)
-        except PolicyError as error:
+        except (UidtracedError, MemoryError) as error:
             if not self._store.adopted:
                 raise
-            self._refuse([str(problem) for problem in error.problems])
+            self._cannot(error)
             return None
 
     def look(self) -> InForce | None:
@@ -147,11 +147,8 @@ class Keeper:
                 self._failed = False
             elif self._decision is not None:
                 raise self._decision.with_traceback(None)
-        except PolicyError as error:
-            self._refuse([str(problem) for problem in error.problems])
-        except UidtracedError as error:
-            self._failed = True
-            self._refuse([str(error)])
+        except (UidtracedError, MemoryError) as error:
+            self._cannot(error)
         else:
             self._is_good()
         return done
@@ -227,6 +224,15 @@ class Keeper:
             del actions
             give_back()
         return self.in_force
+
+    def _cannot(self, error: UidtracedError | MemoryError) -> None:
+        """Refuse the file for *error*; what is not the file's fault may be over the next time."""
+        if isinstance(error, PolicyError):
+            self._refuse([str(problem) for problem in error.problems])
+            return
+        self._failed = True
+        is_ours = isinstance(error, UidtracedError)
+        self._refuse([str(error) if is_ours else f"{self._path}: {NO_MEMORY}"])
 
     def _refuse(self, problems: list[str]) -> None:
         self.last_error = problems[0]

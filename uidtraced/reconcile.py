@@ -13,7 +13,7 @@ from typing import (
     assert_never,
 )
 
-from uidtraced.errors import UidtracedError
+from uidtraced.errors import NO_MEMORY, UidtracedError
 from uidtraced.rules import (
     EVERYBODY,
     Abi,
@@ -240,7 +240,7 @@ def apply(actual: Plan, desired: Plan, store: RuleStore, revision: int) -> None:
     """
     try:
         _change(actual, desired, store, revision)
-    except UidtracedError as error:
+    except (UidtracedError, MemoryError) as error:
         _put_back(actual, desired, store, error)
     _settle(desired, store)
 
@@ -318,7 +318,8 @@ def _settle(plan: Plan, store: RuleStore) -> None:
     store.keep_only(plan.rule_sets())
 
 
-def _put_back(old: Plan, new: Plan, store: RuleStore, cause: UidtracedError) -> NoReturn:
+def _put_back(old: Plan, new: Plan, store: RuleStore, cause: Exception) -> NoReturn:
+    why = NO_MEMORY if isinstance(cause, MemoryError) else str(cause)
     try:
         # all that the old plan has, for it is not known how far the change came
         for scope in Scope:
@@ -343,13 +344,13 @@ def _put_back(old: Plan, new: Plan, store: RuleStore, cause: UidtracedError) -> 
         else:
             store.detach()
         _settle(old, store)
-    except UidtracedError as second:
+    except (UidtracedError, MemoryError) as second:
         raise ApplyError(
-            f"the new policy could not be applied ({cause}), nor the old one be put back "
+            f"the new policy could not be applied ({why}), nor the old one be put back "
             f"({second}); restart the daemon"
         ) from cause
     raise ApplyError(
-        f"the new policy could not be applied, what was in force is in force again: {cause}"
+        f"the new policy could not be applied, what was in force is in force again: {why}"
     ) from cause
 
 

@@ -437,13 +437,24 @@ def test_without_btf_it_says_so(policy) -> None:
     assert "no BTF (CONFIG_DEBUG_INFO_BTF)" in line["problem"]
 
 
-def test_a_second_instance_says_who_is_the_first(policy) -> None:
-    with Daemon(ORIGIN).ready() as daemon:
+def test_a_second_instance_says_who_is_the_first_and_leaves_it_alone(policy, pins) -> None:
+    arguments = ("--pin-dir", str(pins))
+    call = ["/usr/bin/python3", "-S", "-c", "import os\nfor _ in range(100): os.chdir('/')"]
+    with Daemon("version: 1\nusers:\n  64503: [chdir]\n", *arguments).ready() as daemon:
         inside = ["nsenter", "--target", str(daemon.pid), "--mount", "--wd=/"]
-        code, line = fails([*inside, *run(policy)])
-        assert code == 75
-        assert line["problem"].startswith(f"uidtraced runs already, as pid {daemon.pid} ")
+        for more in ((), arguments):
+            as_user(64503, *call)
+            code, line = fails([*inside, *run(policy), *more])
+            assert code == 75
+            assert line["problem"].startswith(f"uidtraced runs already, as pid {daemon.pid} ")
+        as_user(64503, *call)
+        one = daemon.at_rest()[64503]
+        assert one["matched"] == one["written"] == 300
+        status = daemon.status()
+        assert (status["healthy"], status["since_start"]["tampered"]) == (True, 0)
         assert daemon.stop() == 0
+        assert len(daemon.calls()) == 300
+        check_seq(daemon.calls())
 
 
 def test_a_bad_policy_at_the_start_is_told_whole(policy) -> None:

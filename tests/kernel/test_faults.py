@@ -94,6 +94,23 @@ def test_a_policy_that_takes_more_fds_than_there_are_changes_nothing() -> None:
         assert [one["event"] for one in daemon.log.all].count("policy_refused") == 1
 
 
+def test_a_restart_at_which_the_new_policy_cannot_be_leaves_in_force_what_was(pins) -> None:
+    with Daemon(OLD, "--pin-dir", str(pins)).ready() as daemon:
+        daemon.signal(signal.SIGKILL)
+        daemon.wait()
+    few = ["prlimit", "--nofile=200:200"]
+    with Daemon(rule_sets(400), "--pin-dir", str(pins), wrap=few).ready() as daemon:
+        line = daemon.log.wait(lambda line: line["event"] == "policy_refused")
+        assert "EMFILE" in line["problem"]
+        for uid in (64301, 3000):
+            as_user(uid, "env", "--chdir=/", "true")
+        daemon.records.wait(lambda one: one["event"] == "syscall")
+        assert daemon.edit(rule_sets(50))["created"] == 50
+        assert daemon.stop() == 0
+        assert {one["uid"] for one in daemon.calls()} == {64301}
+        assert [one["event"] for one in daemon.log.all].count("policy_refused") == 1
+
+
 @pytest.mark.parametrize("fds", [16, 30, 60])
 def test_a_start_without_enough_fds_is_told_in_one_line_and_leaves_nothing(tmp_path, fds) -> None:
     path = tmp_path / "p.yaml"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from strategies import TOP, plans, rule_sets, uids
 from uidtraced.drift import Found
-from uidtraced.errors import KernelError
+from uidtraced.errors import NO_MEMORY, KernelError
 from uidtraced.reconcile import (
     EVERYONE,
     ApplyError,
@@ -51,13 +51,14 @@ class Kernel:
         self.attached = False
         self.results = False
         self.left = fail_at
+        self.fault: Exception = KernelError("bpf", 12, "no memory")
         self.watch = lambda: None
 
     def _call(self) -> None:
         self.watch()
         self.left -= 1
         if self.left == -1:
-            raise KernelError("bpf", 12, "no memory")
+            raise self.fault
 
     def attach(self) -> None:
         self._call()
@@ -196,14 +197,16 @@ def test_the_order_of_entries_does_not_matter(old, new) -> None:
     assert diff(old, new) == diff(old, other)
 
 
-@given(plans, plans, st.integers(0, 25))
-def test_an_apply_that_fails_anywhere_leaves_what_was(old, new, fail_at) -> None:
+@given(plans, plans, st.integers(0, 25), st.booleans())
+def test_an_apply_that_fails_anywhere_leaves_what_was(old, new, fail_at, no_memory) -> None:
     kernel = in_force(old, fail_at)
+    kernel.fault = MemoryError() if no_memory else kernel.fault
     try:
         apply(old, new, kernel, 2)
     except ApplyError as error:
+        reason = NO_MEMORY if no_memory else "no memory"
         assert str(error) == (
-            "the new policy could not be applied, what was in force is in force again: no memory"
+            f"the new policy could not be applied, what was in force is in force again: {reason}"
         )
         assert kernel.holds() == contents(old)
         assert kernel.attached == bool(old.scopes)

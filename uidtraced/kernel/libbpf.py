@@ -37,6 +37,7 @@ _ADVICE: Final[Mapping[int, str]] = {
     errno.EACCES: "the verifier refused the program, or CAP_BPF or CAP_PERFMON is missing",
     errno.ENOMEM: "not enough memory: raise the memory limit of the service, or LimitMEMLOCK=",
     errno.E2BIG: "the map is full: name fewer uids one by one in the policy",
+    errno.ENFILE: "the machine has too many open files: raise fs.file-max",
     errno.EMFILE: "too many open files: raise LimitNOFILE=, or use fewer different rule sets",
     errno.EPROTO: "the kernel lets the program read nothing: is it lockdown=confidentiality?",
     errno.ENOSPC: "the map is full: name fewer or wider ranges in the policy",
