@@ -63,6 +63,28 @@ static int uidtraced_run_once(int prog_fd, __u64 argument)
 	return err;
 }
 
+/* Change many entries one by one, as a batch would: without coming back in between. */
+static int uidtraced_update_each(int map_fd, const char *keys, size_t key_size, const char *values,
+				 size_t value_size, size_t count)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < count && !err; i++)
+		err = bpf_map_update_elem(map_fd, keys + i * key_size, values + i * value_size,
+					  BPF_ANY);
+	return err;
+}
+
+/* The same for taking out; a key that is not in is left so. */
+static int uidtraced_delete_each(int map_fd, const char *keys, size_t key_size, size_t count)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < count && (!err || err == -ENOENT); i++)
+		err = bpf_map_delete_elem(map_fd, keys + i * key_size);
+	return err == -ENOENT ? 0 : err;
+}
+
 /* Let programs on other cpus see the value only with all that was stored before. */
 static void uidtraced_store(__u64 *to, __u64 value)
 {

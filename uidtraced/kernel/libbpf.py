@@ -163,6 +163,21 @@ class MapFd:
         result = lib.bpf_map_delete_batch(self.fd, ffi.from_buffer(keys), done, ffi.NULL)
         check("bpf_map_delete_batch", result)
 
+    def update_each(self, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Put *pairs* in one by one; after an error those before it are in."""
+        keys, values = (b"".join(column) for column in zip(*pairs, strict=True))
+        sizes = len(pairs[0][0]), len(pairs[0][1])
+        result = lib.uidtraced_update_each(
+            self.fd, ffi.from_buffer(keys), sizes[0], ffi.from_buffer(values), sizes[1], len(pairs)
+        )
+        check("bpf_map_update_elem", result)
+
+    def delete_each(self, keys: Sequence[bytes]) -> None:
+        """Take *keys* out one by one; one that is not in is left so."""
+        joined = ffi.from_buffer(b"".join(keys))
+        result = lib.uidtraced_delete_each(self.fd, joined, len(keys[0]), len(keys))
+        check("bpf_map_delete_elem", result)
+
     def update(self, key: bytes, value: bytes, flags: int = 0) -> None:
         """Put one pair in (*flags*: BPF_ANY)."""
         check("bpf_map_update_elem", lib.bpf_map_update_elem(self.fd, key, value, flags))

@@ -4,7 +4,8 @@ The kernel waits after each change until nobody uses what was there before (sync
 maybe_wait_bpf_programs, kernel/bpf/syscall.c): 8 to 16 ms. A batch waits once for all, but maps of
 maps have batches from 5.19 only, and until 6.7 an update in one waits for each entry all the same.
 Until 6.7 even a look-up from user space waits. There, many threads make one change or look-up at a
-time each, and their waits overlap.
+time each, and their waits overlap; a thread's changes are one call into C, so that threads do not
+wait for the interpreter as well.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ class ManyEntries:
             start = self._learn(outer, pairs[:_SAMPLE])
         rest = pairs[start:]
         if self.batches is False:
-            side_by_side(lambda pair: outer.update(*pair), rest)
+            side_by_side(outer.update_each, _parts(rest))
         elif rest:
             try:
                 _update_batch(outer, rest)
             except UnsupportedError:
                 self.batches = False
-                side_by_side(lambda pair: outer.update(*pair), rest)
+                side_by_side(outer.update_each, _parts(rest))
 
     def _learn(self, outer: MapFd, pairs: Sequence[tuple[bytes, bytes]]) -> int:
         """Put *pairs* in and note how often that waited; return how many are in."""
@@ -74,7 +75,7 @@ class ManyEntries:
                 raise
         else:
             return
-        side_by_side(lambda key: outer.delete(key, missing_ok=True), keys)
+        side_by_side(outer.delete_each, _parts(keys))
 
     def items(self, outer: MapFd, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
         """Return every pair; one that goes or comes while this runs may be left out."""
@@ -109,6 +110,12 @@ def _waits() -> int:
     It may be more than the kernel's waits for readers: other waits count too.
     """
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+def _parts(items: Sequence[_T]) -> list[Sequence[_T]]:
+    """Split *items* into one part for each thread, which C goes through without the interpreter."""
+    size = -(-len(items) // THREADS) or 1
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def side_by_side(change: Callable[[_T], None], items: Iterable[_T]) -> None:
