@@ -1,7 +1,6 @@
 """Build steps that pyproject.toml cannot say: the cffi module, and the BPF object by clang."""
 
 import os
-import platform
 import subprocess
 import sysconfig
 from pathlib import Path
@@ -26,7 +25,7 @@ class BuildExt(build_ext):
         package = ROOT if self.inplace else Path(self.build_lib)
         out = package / "uidtraced" / "kernel" / "uidtraced.bpf.o"
         out.parent.mkdir(parents=True, exist_ok=True)
-        machine = platform.machine()
+        machine = sysconfig.get_platform().rpartition("-")[2]  # what is built for, not on
         if machine not in TARGET_ARCH:
             raise SystemExit(f"uidtraced does not support {machine}, only {', '.join(TARGET_ARCH)}")
         # asm/types.h lies in the multiarch folder, which clang's bpf target does not search

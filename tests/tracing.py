@@ -13,7 +13,6 @@ from uidtraced.policy.names import numbers
 from uidtraced.reconcile import apply
 from uidtraced.rules import (
     DEFAULT_FLAGS,
-    Abi,
     Flag,
     Plan,
     Rule,
@@ -23,13 +22,19 @@ from uidtraced.rules import (
     machine_abis,
 )
 
+NATIVE = machine_abis()[0]
 NOBODY = Uid(65_501)
 OTHER = Uid(65_502)
 
 
 def rules(*names: str, flags: Flag = DEFAULT_FLAGS, limit: int = 0) -> frozenset[Rule]:
-    table = numbers(Abi.X86_64)
-    return frozenset(Rule(Abi.X86_64, table[name], flags, limit) for name in names)
+    table = numbers(NATIVE)
+    return frozenset(Rule(NATIVE, table[name], flags, limit) for name in names)
+
+
+def native(*names: str) -> str:
+    """Return the first of *names* that is a call of this machine: new ones have no old calls."""
+    return next(name for name in names if name in numbers(NATIVE))
 
 
 def put(tracer: Tracer, scope: Scope, uid: Uid, wanted: frozenset[Rule], revision: int = 1) -> None:

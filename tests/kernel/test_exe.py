@@ -48,6 +48,7 @@ def paths(tracer) -> list[str | None]:
     return [event.exe for event in drain(tracer)]
 
 
+@pytest.mark.kernels
 def test_a_program_is_told_by_its_path(tracer, program) -> None:
     as_user(NOBODY, str(program))
     assert paths(tracer) == [str(program)]

@@ -13,6 +13,8 @@ import signal
 import time
 from collections import Counter
 
+import pytest
+
 from harness import Daemon, as_user
 from tracing import drain, enforce, open_tracer, rules
 from uidtraced.accounts import Accounts
@@ -89,6 +91,7 @@ def check_sums(daemon: Daemon, made: dict[int, int]) -> dict[int, dict]:
     return users
 
 
+@pytest.mark.kernels
 def test_losses_of_every_kind_at_once_add_up_to_the_last_call() -> None:
     with Daemon(POLICY, "--ring-size", "65536").ready() as daemon:
         daemon.signal(signal.SIGSTOP)
@@ -106,6 +109,7 @@ def test_losses_of_every_kind_at_once_add_up_to_the_last_call() -> None:
     assert users[COUNTED]["counted"] == 2000 * rounds
 
 
+@pytest.mark.kernels
 def test_what_is_pending_is_what_is_in_the_ring(pins) -> None:
     with Daemon(POLICY, "--ring-size", "65536", "--pin-dir", str(pins)).ready() as daemon:
         daemon.records.stall()

@@ -35,6 +35,7 @@ def tracer(request, monkeypatch):
         assert tracer.batches is False
 
 
+@pytest.mark.kernels
 def test_many_changes_are_whole(tracer) -> None:
     tracer.prepare([FIRST, SECOND], 1)
     everybody = {Uid(uid): FIRST for uid in range(3000)}

@@ -43,6 +43,7 @@ def caller():
         process.stdin.close()
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("scope", Scope)
 @pytest.mark.parametrize("by_block", [False, True])
 def test_the_next_call_goes_by_the_rules_of_now(tracer, scope, by_block) -> None:
@@ -79,10 +80,11 @@ def test_the_next_call_goes_by_the_rules_of_now(tracer, scope, by_block) -> None
         assert not is_logged()
 
 
+@pytest.mark.kernels
 def test_what_was_found_for_one_is_not_for_another(tracer) -> None:
     # more callers and calls than a cpu remembers, so that some of them share a place
     uids = range(60_000, 60_040)
-    names = ("chdir", "fchdir", "umask", "getpgid", "getsid", "getpriority", "alarm", "dup")
+    names = ("chdir", "fchdir", "umask", "getpgid", "getsid", "getpriority", "getuid", "dup")
     wanted = {Uid(uid): rules(*names[: uid % len(names)]) for uid in uids}
     tracer.prepare(wanted.values(), 1)
     tracer.want([(rule.abi, rule.nr) for rule in rules(*names)])

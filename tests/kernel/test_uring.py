@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec import UNSET
 
-from harness import attached, compile_c
+from harness import attached, compile_c, need
 from tracing import NOBODY, OTHER, drain, enforce, put, rules
 from uidtraced.events.line import strace_line
 from uidtraced.events.uring import NO_CALL, OPERATIONS
@@ -53,7 +53,8 @@ class Ring:
 
 
 @pytest.fixture
-def ring(public) -> Ring:
+def ring(public, tracer) -> Ring:
+    need("io_uring", tracer.sees_io_uring)
     return Ring(public)
 
 
@@ -65,6 +66,7 @@ def arguments(events, call: str):
     return [one.args for one in events if one.syscall == call]
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("mode", [(), ("sqpoll",)], ids=["by the process", "by the ring's thread"])
 def test_what_is_done_through_io_uring_alone_is_seen(tracer, ring, mode) -> None:
     enforce(tracer, ScopePlan({USER: rules(*FILES, *SOCKETS)}))
@@ -139,6 +141,7 @@ def test_what_is_done_through_io_uring_alone_is_seen(tracer, ring, mode) -> None
     assert counters.ring_full == 0
 
 
+@pytest.mark.kernels
 @pytest.mark.parametrize("mode", [(), ("sqpoll",)], ids=["by the process", "by the ring's thread"])
 def test_results_are_those_of_the_requests(tracer, ring, mode) -> None:
     calls = ("mkdirat", "openat", "pwrite64", "unlinkat", "accept4", "connect")
