@@ -89,10 +89,12 @@ enum uidtraced_wanted {
 
 /* what user space sets while the program runs; each member is read at most once a call */
 struct control {
+	/* these two stay first: the next version reads them, whatever else it changes */
+	__u64 alive_ns;			/* when the daemon was last seen alive, CLOCK_BOOTTIME */
+	__u64 lost;			/* how many events had found the ring full by then */
 	__u8 wanted[UIDTRACED_NUMBERS]; /* [nr]: a bit for each ABI in which somebody wants it */
 	__u64 changes;	   /* grows with each change of the rules; odd while they are changed */
 	__u64 writing;	   /* the daemon writes the ring's events up to here; 0: none */
-	__u64 alive_ns;	   /* when the daemon was last seen alive, CLOCK_BOOTTIME */
 	__u64 own_bpf;	   /* calls of bpf(2) that the program saw: the daemon's */
 	__u64 others_bpf;  /* and everybody else's, who may have changed what is the daemon's */
 	__u32 revision;	   /* of the policy in force */

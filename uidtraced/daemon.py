@@ -46,7 +46,7 @@ from uidtraced.policy import SystemDirectory, call_name, name_of
 from uidtraced.policy.names import numbers
 from uidtraced.pump import Pump
 from uidtraced.reload import Reloader
-from uidtraced.restart import gap, open_store, settle
+from uidtraced.restart import gap, gap_anew, open_store, settle
 from uidtraced.rules import machine_abis
 from uidtraced.scrape import Scrape
 from uidtraced.status import Entries, SinceStart, Status
@@ -199,7 +199,11 @@ class _Service:
                 self._gap = gap(self._tracer, self._accounts, self._clock)
                 self._pump.emit(self._gap)
                 self._losses.tell(self._pump.emit)
-            self._looked(await self._reloader.start())
+            done = await self._reloader.start()
+            if rest := self._tracer.end_predecessor():
+                self._gap = gap_anew(rest, self._clock)
+                self._pump.emit(self._gap)
+            self._looked(done)
             self._pump.start()
             self._handle_signals()
             await self._control.start()

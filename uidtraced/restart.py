@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from uidtraced.accounts import Accounts
     from uidtraced.events.clock import WallClock
+    from uidtraced.kernel.predecessor import Rest
 
 
 class Pulse(Protocol):
@@ -50,4 +51,18 @@ def gap(pulse: Pulse, accounts: Accounts, clock: WallClock) -> GapRecord:
         since=clock.format_boot_ns(pulse.alive_ns),
         duration_ns=duration_ns,
         lost=sum(one.ring_full for one in accounts.untold().values()),
+    )
+
+
+def gap_anew(rest: Rest, clock: WallClock) -> GapRecord:
+    """Return the record of a beginning: what was before cannot be gone on with."""
+    now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    since_ns = now_ns if rest.alive_ns is None else rest.alive_ns
+    return GapRecord(
+        ts=clock.now(),
+        event="gap",
+        since=clock.format_boot_ns(since_ns),
+        duration_ns=now_ns - since_ns,
+        lost=rest.lost,
+        anew=True,
     )

@@ -203,37 +203,6 @@ def test_calls_under_way_when_the_daemon_dies_are_told_with_their_results(pins) 
         assert daemon.stop() == 0
 
 
-@pytest.mark.kernels
-def test_a_program_of_another_version_is_replaced_without_a_hole(pins) -> None:
-    """An object with other bytes is another version: its digest differs, its layout does not."""
-    policy = HEAD + "  1000: [chdir]\n"
-    other = (
-        "import runpy, uidtraced.kernel.kept as kept; kept.object_digest = lambda: 'f' * 16;"
-        "import uidtraced.kernel.objects as objects; objects.object_digest = kept.object_digest;"
-        "runpy.run_module('uidtraced.cli', run_name='__main__')"
-    )
-    with contextlib.ExitStack() as stack:
-        with Daemon(policy, "--pin-dir", str(pins), *LARGE).ready() as daemon:
-            stop = stack.enter_context(looping(1000))
-            time.sleep(0.2)
-            kill(daemon)
-            records = daemon.records.all
-        old = {path.name for path in pins.iterdir() if path.name.startswith("l-")}
-        command = [COMMAND[0], "-P", "-c", other]
-        with Daemon(policy, "--pin-dir", str(pins), *LARGE, command=command).ready() as daemon:
-            now = {path.name for path in pins.iterdir() if path.name.startswith("l-")}
-            assert not old & now
-            assert len(now) == 1
-            time.sleep(0.2)
-            made = stop()
-            daemon.at_rest()  # a stop writes for 5 s, and no longer
-            assert daemon.stop() == 0
-            records = records + daemon.records.all
-    seen = Counter((one["cpu"], one["seq"]) for one in chdirs(records))
-    # at the moment of the change a cpu may log one call twice, never not at all
-    assert made <= len(seen) <= made + os.cpu_count()
-
-
 def test_requests_of_io_uring_are_seen_between_two_daemons(pins, public) -> None:
     program = harness.compile_c(public, Path(__file__).with_name("ring.c").read_text())
     public.chmod(0o777)

@@ -173,7 +173,16 @@ class GapRecord(msgspec.Struct, frozen=True):
     duration_ns: int
     """From then to when this one took over."""
     lost: int
-    """Events that the ring had no room for in that time; `loss` records say whose."""
+    """Events that the ring had no room for in that time; `loss` records say whose.
+
+    With `anew`, all that nobody read or will read, at the most: some may be written all the same,
+    of calls at the moment of the change.
+    """
+    anew: bool | msgspec.UnsetType = msgspec.UNSET
+    """True where a version took over that cannot read what the one before left; else left out.
+
+    Then `seq`, `revision` and what `status` tells of users begin again.
+    """
 
 
 class TamperRecord(msgspec.Struct, frozen=True):

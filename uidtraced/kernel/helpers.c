@@ -101,13 +101,16 @@ static int uidtraced_map_id(int map_fd, __u32 *id)
 	return err;
 }
 
-static int uidtraced_map_max_entries(int map_fd, __u32 *max_entries)
+/* shape: bytes of a key, of a value, and how many entries at the most */
+static int uidtraced_map_shape(int map_fd, __u32 *shape)
 {
 	struct bpf_map_info info = {};
 	__u32 len = sizeof(info);
 	int err = bpf_obj_get_info_by_fd(map_fd, &info, &len);
 
-	*max_entries = info.max_entries;
+	shape[0] = info.key_size;
+	shape[1] = info.value_size;
+	shape[2] = info.max_entries;
 	return err;
 }
 
@@ -333,6 +336,22 @@ static void ring_release(struct ring *ring, __u64 position)
 	if (ring->shares)
 		add_taken(ring, *ring->consumer, position, 1);
 	__atomic_store_n(ring->consumer, position, __ATOMIC_RELEASE);
+}
+
+/* how many records wait, whatever they hold */
+static size_t ring_count(const struct ring *ring)
+{
+	uint64_t end = __atomic_load_n(ring->producer, __ATOMIC_ACQUIRE);
+	size_t records = 0;
+
+	for (uint64_t at = *ring->consumer; at < end;) {
+		uint32_t header = __atomic_load_n(
+			(const uint32_t *)(ring->data + (at & (ring->size - 1))), __ATOMIC_ACQUIRE);
+
+		records += !(header & BPF_RINGBUF_DISCARD_BIT);
+		at += record_bytes(header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT));
+	}
+	return records;
 }
 
 /* bytes that wait, their headers included */

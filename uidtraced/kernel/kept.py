@@ -54,4 +54,4 @@ def object_code() -> bytes:
 
 def object_digest() -> str:
     """Return what tells this package's programs from those of another version."""
-    return hashlib.sha256(object_code()).hexdigest()[:16]
+    return hashlib.sha256(object_code() + LAYOUT.encode()).hexdigest()[:16]

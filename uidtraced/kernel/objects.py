@@ -11,6 +11,7 @@ import structlog
 from uidtraced.errors import KernelError
 from uidtraced.kernel.kept import LAYOUT, object_code, object_digest
 from uidtraced.kernel.libbpf import MapFd, check, check_pointer, ffi, lib, raises_kernel_error
+from uidtraced.kernel.predecessor import Predecessor
 from uidtraced.rules import Abi
 
 if TYPE_CHECKING:
@@ -58,11 +59,14 @@ class Objects:
         self._link_ids: dict[str, int] = {}
         self._old_links: dict[str, int] = {}
         self._rules: dict[str, MapFd] = {}
+        self.predecessor: Predecessor | None = None
+        """What a daemon of another layout left: it runs until it is ended."""
 
     def take_over(self) -> bool:
         """Take over what the last daemon left; False where that is nothing that fits.
 
-        Programs of another version are left attached until `replace`.
+        Programs of another version are left attached: on the same maps until `end_old_programs`,
+        on maps of another layout as `predecessor`.
         """
         left = self._store.kept()
         state = {name: left.pop(_map_name(name), -1) for name in STATE}
@@ -84,13 +88,37 @@ class Objects:
                 for name in (*TRACEPOINTS, *_RUN_BY_US)
             }
             self._programs = {name: fd for name, fd in programs.items() if fd >= 0}
+            if self.has_programs:
+                left |= self._old_links  # of a layout before: else they would have been ended
+                self._old_links = {}
+            else:
+                self._take_links_for_old()
         finally:
-            if left:
-                log.info("left_behind", count=len(left), reason="of another version")
-                self._store.drop(left)
-                for fd in left.values():
-                    os.close(fd)
+            self._sort_out(left)
         return True
+
+    def _take_links_for_old(self) -> None:
+        """Take links of our version whose programs nobody kept for those of another version.
+
+        A daemon that was killed while it took over left them.
+        """
+        self._store.drop([f"l-{self._digest}-{name}" for name in self._links])
+        self._old_links |= {f"l-unfinished-{name}": fd for name, fd in self._links.items()}
+        self._links = {}
+        self._link_ids = {}
+
+    def _sort_out(self, left: dict[str, int]) -> None:
+        """Close what nobody needs of what was left; what is of another layout is a predecessor."""
+        ours = (f"m-{LAYOUT}-", f"r-{LAYOUT}-", f"p-{self._digest}-", f"l-{self._digest}-")
+        others = {name: fd for name, fd in left.items() if not name.startswith(ours)}
+        if any(name.startswith("m-") for name in others):
+            self.predecessor = Predecessor(others, self._store)
+            left = {name: fd for name, fd in left.items() if name not in others}
+        if left:
+            log.info("left_behind", count=len(left), reason="of another version")
+            self._store.drop(left)
+            for fd in left.values():
+                os.close(fd)
 
     @property
     def has_programs(self) -> bool:
@@ -202,10 +230,10 @@ class Objects:
 
     def ring_bytes(self) -> int:
         """Return the size of the ring buffer, which may be another daemon's choice."""
-        size = ffi.new("__u32 *")
-        result = lib.uidtraced_map_max_entries(self.maps["events"].fd, size)
+        shape = ffi.new("__u32[3]")
+        result = lib.uidtraced_map_shape(self.maps["events"].fd, shape)
         check("bpf_obj_get_info_by_fd", result)
-        return int(size[0])
+        return int(shape[2])
 
     def forget(self) -> None:
         """Let the store keep nothing more of ours."""
@@ -214,6 +242,8 @@ class Objects:
         names += [f"l-{self._digest}-{name}" for name in self._links]
         with contextlib.suppress(KernelError):
             self._store.drop([*names, *self._old_links, *self._rules])
+            if self.predecessor is not None:
+                self.predecessor.forget()
 
     def close(self) -> None:
         """Close every fd; what nobody else keeps ends. May be called again."""
@@ -227,6 +257,8 @@ class Objects:
             fds.clear()
         self.maps = {}
         self._rules = {}
+        if self.predecessor is not None:
+            self.predecessor.close()
 
 
 def _link_id(fd: int) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIZE: Final[int] = ffi.sizeof("struct control")
-_TIDINGS: Final = ("wanted", "writing", "alive_ns", "own_bpf", "others_bpf")
+_TIDINGS: Final = ("wanted", "writing", "alive_ns", "lost", "own_bpf", "others_bpf")
 _KEPT: Final = tuple(
     name for name, _ in ffi.typeof("struct control").fields if name not in _TIDINGS
 )
@@ -96,8 +96,9 @@ class ControlPage:
             pass
         return wrong
 
-    def beat(self) -> None:
-        """Note that the daemon is alive."""
+    def beat(self, lost: int) -> None:
+        """Note that the daemon is alive, and how many events have found the ring full."""
+        self._page.lost = lost
         self._page.alive_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
     def note_writing(self, position: int) -> None:

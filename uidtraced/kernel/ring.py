@@ -89,6 +89,10 @@ class RingReader:
         """Bytes that wait in the ring."""
         return int(lib.ring_pending(self._ring))
 
+    def count(self) -> int:
+        """Return how many events wait, also of another layout."""
+        return int(lib.ring_count(self._ring))
+
     def close(self) -> None:
         """Unmap; what was not released stays in the ring for the next reader."""
         lib.ring_close(self._ring)

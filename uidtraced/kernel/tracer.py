@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from uidtraced.kernel.kept import FdStore
     from uidtraced.kernel.libbpf import MapFd
+    from uidtraced.kernel.predecessor import Rest
 
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _TASK: Final = struct.Struct("=Q")
@@ -185,7 +186,7 @@ class Tracer:
 
     def beat(self) -> None:
         """Note that the daemon is alive."""
-        self._page.beat()
+        self._page.beat(self.lost())
 
     @property
     def batches(self) -> bool | None:
@@ -234,8 +235,17 @@ class Tracer:
 
     def leave(self) -> None:
         """Let the next daemon go on: until then nobody is left out of what is traced."""
+        self.beat()
         self._page.set("self_tgid", 0)
         self._page.set("journal_pid", 0)
+
+    def end_predecessor(self) -> Rest | None:
+        """End what a daemon of another layout left, and return what; None where there is nothing.
+
+        Our own programs must run by now, so that no call is missed.
+        """
+        predecessor, self._objects.predecessor = self._objects.predecessor, None
+        return None if predecessor is None else predecessor.end(self.wait_for_programs)
 
     def end(self) -> None:
         """Let the store keep nothing, so that closing ends it all."""
