@@ -178,6 +178,49 @@ def test_while_the_journal_is_away_events_wait_and_the_policy_stays_current(mach
     assert (status["healthy"], status["since_start"]["tampered"]) == (True, 0)
 
 
+_SMALL_DISK = """
+mkdir -p /run/systemd/journald.conf.d /run/log/journal
+printf '[Journal]\\nStorage=volatile\\n' >/run/systemd/journald.conf.d/small.conf
+mount -t tmpfs -o size=24M tmpfs /run/log/journal
+systemctl restart systemd-journald
+"""
+_OWN_DISK = """
+umount --lazy /run/log/journal
+rm /run/systemd/journald.conf.d/small.conf
+systemctl restart systemd-journald
+"""
+
+
+def test_a_full_disk_of_the_journal_harms_neither_the_accounts_nor_what_comes_after(machine):
+    calls = 30_000
+    machine.shell(_SMALL_DISK)
+    try:
+        machine.run("systemctl", "start", "uidtraced")
+        machine.shell("cat /dev/zero >/run/log/journal/ballast 2>/dev/null || true")
+        loop = (
+            f"import os, time\nfor n in range({calls}):\n os.chdir('/')\n"
+            " if n % 80 == 0: time.sleep(0.01)"
+        )
+        machine.as_user("alice", "/usr/bin/python3", "-S", "-c", loop)
+        write_policy(machine, POLICY + "  bin: [chdir]\n")
+        deadline = time.monotonic() + 30
+        while machine.show("StatusText")["StatusText"] != "2 users, 9 rules, revision 2":
+            assert time.monotonic() < deadline, machine.show("StatusText")
+        ask = ("/usr/local/bin/uidtraced", "status", "--format", "json")
+        while (status := json.loads(machine.run(*ask, check=False)))["kernel"]["pending_bytes"]:
+            assert time.monotonic() < deadline, status
+        (alice,) = [one for one in status["users"] if one["user"] == "alice"]
+        assert alice["matched"] == alice["written"] > calls  # what journald's socket took
+        machine.run("rm", "/run/log/journal/ballast")
+        machine.as_user("bin", *CHDIR)
+        machine.wait_journal(1, "UIDTRACE_USER=bin", "UIDTRACE_SYSCALL=chdir")
+        kept = machine.journal("UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=chdir")
+        assert len(kept) < calls  # what journald did with it is its own affair
+        assert machine.journal("UIDTRACE_EVENT=loss") == []
+    finally:
+        machine.shell(_OWN_DISK)
+
+
 def test_the_watchdog_is_fed_and_a_daemon_that_hangs_is_started_again(machine):
     machine.shell(
         "mkdir -p /run/systemd/system/uidtraced.service.d\n"
@@ -201,11 +244,11 @@ def event_key(one) -> tuple[str, str]:
 @pytest.mark.parametrize("how", ["kill", "restart"])
 def test_what_happens_while_there_is_no_daemon_is_logged_by_the_next(machine, how):
     command = {
-        "kill": ("systemctl", "kill", "--signal=KILL", "uidtraced"),
+        "kill": ("sh", "-ec", "kill -KILL $(systemctl show uidtraced -p MainPID --value)"),
         "restart": ("systemctl", "restart", "uidtraced"),
     }[how]
     machine.run("systemctl", "start", "uidtraced")
-    loop = "import os, time\nfor _ in range(4000): os.chdir('/'); time.sleep(0.0005)"
+    loop = "import os, time\nfor _ in range(4000): os.chdir('/usr/src'); time.sleep(0.0005)"
     with subprocess.Popen(
         machine.inside(
             *("setpriv", "--reuid", "alice", "--clear-groups"), "/usr/bin/python3", "-S", "-c", loop
@@ -218,7 +261,7 @@ def test_what_happens_while_there_is_no_daemon_is_logged_by_the_next(machine, ho
     (gap,) = machine.wait_journal(1, "UIDTRACE_EVENT=gap")
     assert gap["UIDTRACE_LOST"] == "0"
     assert machine.show("MainPID")["MainPID"] != before
-    matches = ("UIDTRACE_USER=alice", "UIDTRACE_SYSCALL=chdir")
+    matches = ("UIDTRACE_USER=alice", 'UIDTRACE_ARGS={"filename":"/usr/src"}')
     events = machine.wait_journal(4000, *matches)
     times = Counter(map(event_key, events))
     assert len(times) == 4000
@@ -227,6 +270,34 @@ def test_what_happens_while_there_is_no_daemon_is_logged_by_the_next(machine, ho
     # and a stop, unlike a restart, ends what the kernel does
     machine.run("systemctl", "stop", "uidtraced")
     assert harness.left_behind() == set()
+
+
+def test_a_version_of_another_layout_begins_anew_and_tells_what_nobody_read(machine):
+    write_policy(machine, "version: 1\nusers:\n  games: [chdir]\n")
+    machine.run("systemctl", "start", "uidtraced")
+    kept = machine.shell(
+        "echo /usr/local/lib/uidtraced/lib/python3*/*/uidtraced/kernel/kept.py"
+    ).strip()
+    fds = machine.show("NFileDescriptorStore")
+    pid = machine.show("MainPID")["MainPID"]
+    machine.run("sh", "-c", f"kill -STOP {pid}")
+    loop = "import os\nfor _ in range(500): os.chdir('/')"
+    machine.as_user("games", "/usr/bin/python3", "-S", "-c", loop)
+    machine.shell(f"cp {kept} /tmp/kept.py; sed -i 's/^LAYOUT: .*/LAYOUT = \"e\" * 16/' {kept}")
+    try:
+        machine.run("sh", "-c", f"kill -KILL {pid}")
+        (gap,) = machine.wait_journal(1, "UIDTRACE_EVENT=gap")
+        assert (gap["UIDTRACE_LOST"], gap["PRIORITY"]) == ("500", "4")
+        assert gap["MESSAGE"].endswith("500 lost; numbers begin anew, after another version")
+        machine.as_user("games", *CHDIR)
+        (event,) = machine.wait_journal(1, "UIDTRACE_USER=games", "UIDTRACE_SYSCALL=chdir")
+        assert (event["UIDTRACE_SEQ"], event["UIDTRACE_REVISION"]) == ("1", "1")
+        assert machine.show("NFileDescriptorStore") == fds
+        machine.run("/usr/local/bin/uidtraced", "status")
+        machine.run("systemctl", "stop", "uidtraced")
+        assert harness.left_behind() == set()
+    finally:
+        machine.shell(f"cp /tmp/kept.py {kept}")
 
 
 def test_root_asks_the_service_for_its_status_and_plans_an_edit(machine):

@@ -70,7 +70,10 @@ def message(record: Record) -> str:
             return printable(_losses(record))
         case GapRecord():
             seconds = record.duration_ns / 1e9
-            return f"{seconds:.3f} s without a daemon since {record.since}; {record.lost} lost"
+            anew = "; numbers begin anew, after another version" if record.anew is True else ""
+            return (
+                f"{seconds:.3f} s without a daemon since {record.since}; {record.lost} lost{anew}"
+            )
         case TamperRecord():
             return printable(_tampered(record))
 
