@@ -25,7 +25,11 @@ def find_journald(proc: Path = PROC) -> int | None:
     """
     slices = {_SYSTEM_SLICE} | {path.rpartition("/")[0] for path in _cgroups(proc / "self")}
     wanted = {f"{parent}/{_SERVICE}" for parent in slices if parent.endswith(_SYSTEM_SLICE)}
-    for directory in proc.iterdir():
+    try:
+        directories = list(proc.iterdir())
+    except OSError:  # too many open files: it is looked for again
+        return None
+    for directory in directories:
         if not directory.name.isdecimal() or not wanted.intersection(_cgroups(directory)):
             continue
         try:

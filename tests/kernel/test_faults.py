@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -91,6 +92,25 @@ def test_a_policy_that_takes_more_fds_than_there_are_changes_nothing() -> None:
         assert len(os.listdir(f"/proc/{daemon.pid}/fd")) <= before + 2
         assert daemon.stop() == 0
         assert {one["uid"] for one in daemon.calls()} == {64301}
+        assert [one["event"] for one in daemon.log.all].count("policy_refused") == 1
+
+
+def test_a_daemon_that_can_open_nothing_for_a_while_goes_on() -> None:
+    with Daemon(OLD).ready() as daemon:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        before = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (3, hard))
+        daemon.path.with_suffix(".new").write_text(NEW)
+        daemon.path.with_suffix(".new").rename(daemon.path)
+        line = daemon.log.wait(lambda line: line["event"] == "policy_refused")
+        assert "Too many open files" in line["problem"]
+        as_user(64301, "env", "--chdir=/", "true")
+        daemon.records.wait(lambda one: one["event"] == "syscall")
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, before)
+        daemon.records.wait(lambda one: one["event"] == "policy" and one["revision"] == 2)
+        as_user(64302, "env", "--chdir=/", "true")
+        daemon.records.wait(lambda one: one.get("uid") == 64302)
+        assert daemon.status()["healthy"]
+        assert daemon.stop() == 0
         assert [one["event"] for one in daemon.log.all].count("policy_refused") == 1
 
 

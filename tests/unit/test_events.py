@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -21,6 +22,7 @@ from uidtraced.events.decode import Decoder, Naming, event_structs, printable_co
 from uidtraced.events.records import LossRecord, PolicyRecord
 from uidtraced.events.render import journal_entry, json_lines, message, text_lines
 from uidtraced.events.sinks import JournalSink, SinkClosedError, StreamSink
+from uidtraced.journald import find_journald
 from uidtraced.rules import Kind
 
 POLICY = PolicyRecord("2026-01-02T03:04:05.000000000Z", "policy", 3, "/p", "ab", 1, 2, 3, 4, 5)
@@ -248,6 +250,27 @@ def test_an_entry_too_long_for_a_datagram_comes_in_a_sealed_file(journal, tmp_pa
         file.seek(0)
         assert file.read() == journal_entry(long)
         assert fcntl.fcntl(file, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE
+    assert journal.recv(65536) == journal_entry(EVENT)
+    sink.close()
+
+
+@contextlib.contextmanager
+def no_fd_to_be_had():
+    """Let this process open nothing."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_too_many_open_files_are_no_end_of_the_journal(journal, tmp_path) -> None:
+    with no_fd_to_be_had():
+        sink = JournalSink(tmp_path / "journal")
+        assert not sink.write([EVENT])
+        assert find_journald() is None
+    assert sink.flush()
     assert journal.recv(65536) == journal_entry(EVENT)
     sink.close()
 

@@ -80,7 +80,10 @@ class JournalSink:
         self._connect()
 
     def _connect(self) -> bool:
-        fresh = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            fresh = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        except OSError:  # too many open files, or no memory: for now
+            return False
         fresh.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         try:
             fresh.connect(str(self._path))
