@@ -69,6 +69,7 @@ def holes(events) -> int:
 
 def check_sums(daemon: Daemon, made: dict[int, int]) -> dict[int, dict]:
     """Check all that must hold at rest against *made*, the matches by uid; return the users."""
+    daemon.at_rest()  # or what comes now finds the ring full too
     as_user(LOGS, "/usr/bin/python3", "-S", "-c", EVERY_CPU)  # so that the last holes show
     made[LOGS] += len(os.sched_getaffinity(0))
     users = daemon.at_rest()
