@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = (module.__doc__ or "").partition("\n")[0]
         module.add_arguments(commands.add_parser(name, help=said, description=said))
     options = parser.parse_args(arguments)
+    alone = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:  # a name that is gone with this process
+        alone.bind("\0uidtraced-soak")
+    except OSError:
+        print("soak: another one runs on this machine, and calls as the same users: let it end")
+        return 1
     try:
         wrong, figures = _TRIALS[options.trial].run(options)
     except AssertionError as error:

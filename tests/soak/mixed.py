@@ -40,6 +40,9 @@ _ROUND_SECONDS: Final = 40.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be chosen."""
     parser.add_argument("--minutes", type=float, default=60.0, help="how long, about (60)")
+    parser.add_argument(
+        "--long", action="store_true", help="do the trials of a minute each in a short run too"
+    )
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the order")
 
 
@@ -135,7 +138,7 @@ def run(options: argparse.Namespace) -> tuple[list[str], dict[str, str]]:
     with Lives(policy(), _RING_BYTES) as lives, Load(_KINDS) as load:
         lives.start()
         soak = _Soak(lives, load, options.seed)
-        long = options.minutes >= _LONG_RUN_MINUTES
+        long = options.long or options.minutes >= _LONG_RUN_MINUTES
         while not wrong and (passed := time.monotonic() - started) < seconds - _ROUND_SECONDS / 2:
             second_half = passed > seconds / 2
             trials = [soak.reload, soak.flood, soak.stall_reader, soak.stop_daemon]
