@@ -9,11 +9,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import enum
+import errno
 import logging
 import os
 import select
 import sys
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
@@ -36,6 +38,9 @@ class LogStyle(enum.Enum):
 
 
 _LINES_AT_MOST: Final = 1000
+_PASSES: Final = frozenset({errno.ENOMEM, errno.ENOBUFS, errno.ENOSPC, errno.EDQUOT})
+"""No memory for the pipe, no room on the disk: there may be some later."""
+_RETRY_SECONDS: Final = 0.1
 _END_SECONDS: Final = 1.0
 
 _PRIORITY: Final = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
@@ -101,6 +106,10 @@ class PatientStream:
                 poll = select.poll()
                 poll.register(self._fd, select.POLLOUT)
                 poll.poll()
+            except OSError as error:
+                if error.errno not in _PASSES:
+                    raise
+                time.sleep(_RETRY_SECONDS)
 
 
 def start_log(style: LogStyle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -257,6 +258,27 @@ def test_who_logs_never_waits_for_who_reads(blocking) -> None:
     os.close(reader)
     patient.write("nobody reads\n")
     assert patient.drain(10)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENOSPC])
+def test_a_line_for_which_there_is_no_room_now_is_written_later(monkeypatch, number) -> None:
+    write, failures, got = os.write, [number, number], []
+
+    def scarce(fd: int, data: bytes) -> int:
+        if failures:
+            raise OSError(failures.pop(), "scarce")
+        got.append(data)
+        return len(data)
+
+    reader, writer = os.pipe()
+    patient = PatientStream(writer)
+    monkeypatch.setattr(os, "write", scarce)
+    patient.write("a line\n")
+    assert patient.drain(10)
+    monkeypatch.setattr(os, "write", write)
+    assert (failures, got) == ([], [b"a line\n"])
+    os.close(reader)
     os.close(writer)
 
 

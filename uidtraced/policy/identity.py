@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grp
 import pwd
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -51,75 +50,80 @@ class SystemDirectory:
 
     def resolve(self, names: Names) -> Identities:
         """Return who *names* stand for; those for which a source failed are stale, and left out."""
-        # one list instead of a search for each: a search reads the file from its start
-        listed = {} if not names.groups and len(names.users) < _FEW else _users()
-        found = _Found(listed)
-        users = {name: uid for name in names.users if (uid := found.user(name)) is not None}
-        groups = {name: uids for name in names.groups if (uids := found.group(name)) is not None}
-        return Identities(users, groups, frozenset(found.failed))
+        asked = _Asked(names)
+        users = {name: uid for name in names.users if (uid := asked.user(name)) is not None}
+        groups = {name: uids for name in names.groups if (uids := asked.group(name)) is not None}
+        return Identities(users, groups, frozenset(asked.failed))
 
     def known(self) -> Names:
         """Return the names that the name service lists."""
         groups = frozenset(_text(entry.gr_name) for entry in grp.getgrall())
-        return Names(frozenset(_users()), groups)
+        return Names(frozenset(_text(name) for name, _, _ in nss.users()), groups)
 
 
 _FEW = 8
 
 
-def _users() -> dict[str, tuple[Uid, int]]:
-    """Return uid and primary group by name; of two with one name the first counts, as in libc."""
-    found: dict[str, tuple[Uid, int]] = {}
-    for name, uid, gid in nss.users():
-        found.setdefault(_text(name), (Uid(uid), gid))
-    return found
+class _Asked:
+    """Answers for *names* by a list of all users, and by single questions for whom it has not.
 
+    Of the list no more is kept than what is asked for.
+    """
 
-class _Found:
-    """Answers by *listed*, and by single questions for whom it has not."""
-
-    def __init__(self, listed: Mapping[str, tuple[Uid, int]]) -> None:
-        self._listed = listed
-        self._primary: dict[int, set[Uid]] = defaultdict(set)
-        for uid, gid in listed.values():
-            self._primary[gid].add(uid)
-        self._is_whole: bool | None = None
+    def __init__(self, names: Names) -> None:
         self.failed: set[str] = set()
         """Names for which no source could tell."""
+        self._groups: dict[str, tuple[int, list[str]]] = {}
+        for name in names.groups:
+            try:
+                if (found := nss.group(name)) is not None:
+                    self._groups[name] = found
+            except OSError:
+                self.failed.add(name)
+        # a source that is down is just left out of a list
+        self._is_whole = not self._groups or nss.answers()
+        self._uids: dict[str, Uid] = {}
+        self._primary: dict[int, set[Uid]] = {gid: set() for gid, _ in self._groups.values()}
+        wanted = names.users.union(*(members for _, members in self._groups.values()))
+        if names.groups or len(names.users) >= _FEW:  # a search for each reads from the start
+            self._list(wanted)
+
+    def _list(self, wanted: frozenset[str]) -> None:
+        for name, uid, gid in nss.users():
+            # of two with one name the first counts, as in libc
+            if (text := _text(name)) in wanted:
+                self._uids.setdefault(text, Uid(uid))
+            if gid in self._primary:
+                self._primary[gid].add(Uid(uid))
 
     def user(self, name: str) -> Uid | None:
         """Return the uid of *name*, None where it has none or failed."""
-        if name in self._listed:
-            return self._listed[name][0]
         try:
-            uid = nss.user(name)
+            return self._uid(name)
         except OSError:
             self.failed.add(name)
             return None
+
+    def _uid(self, name: str) -> Uid | None:
+        if name in self._uids:
+            return self._uids[name]
+        uid = nss.user(name)
         return None if uid is None else Uid(uid)
 
     def group(self, name: str) -> frozenset[Uid] | None:
         """Return the members of *name*, None where there is no such group or it failed."""
-        if self._is_whole is None:
-            self._is_whole = nss.answers()  # a source that is down is just left out of a list
+        if name not in self._groups:
+            return None
+        gid, members = self._groups[name]
         try:
-            found = nss.group(name)
-            if found is None:
-                return None
-            gid, members = found
-            uids = set(self._primary[gid])
-            for member in members:
-                if member in self._listed:
-                    uids.add(self._listed[member][0])
-                elif (uid := nss.user(member)) is not None:
-                    uids.add(Uid(uid))
+            listed = [self._uid(member) for member in members]
         except OSError:
             self.failed.add(name)
             return None
         if not self._is_whole:
             self.failed.add(name)
             return None
-        return frozenset(uids)
+        return frozenset(self._primary[gid].union(uid for uid in listed if uid is not None))
 
 
 def name_of(uid: Uid) -> str | None:
