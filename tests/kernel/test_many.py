@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import subprocess
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tracing import enforce
 from uidtraced.errors import KernelError, UnsupportedError
 from uidtraced.kernel import many
 from uidtraced.kernel.libbpf import MapFd
 from uidtraced.kernel.many import side_by_side
 from uidtraced.kernel.tracer import Tracer
-from uidtraced.rules import NR_MAX, Block, Nr, Rule, Scope, Uid, machine_abis
+from uidtraced.rules import NR_MAX, Block, Nr, Rule, Scope, ScopePlan, Uid, machine_abis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 FIRST, SECOND = (frozenset({Rule(machine_abis()[0], Nr(nr))}) for nr in (1, 2))
 
@@ -84,3 +94,31 @@ def test_where_no_thread_can_be_had_the_caller_does_it_all(monkeypatch) -> None:
     done: list[int] = []
     side_by_side(done.append, range(1000))
     assert done == list(range(1000))
+
+
+@contextlib.contextmanager
+def bpf_calls(log: Path) -> Iterator[None]:
+    """Let strace write to *log* which calls of bpf(2) this process makes."""
+    command = ["strace", "-f", "-e", "trace=bpf", "-o", str(log), "-p", str(os.getpid())]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
+        assert "attached" in strace.stderr.readline()
+        try:
+            yield
+        finally:
+            strace.terminate()
+
+
+def test_one_user_s_edit_of_a_hundred_thousand_is_one_change_of_one_entry(tmp_path) -> None:
+    everybody = {Uid(uid): FIRST for uid in range(100_000)}
+    log = tmp_path / "strace"
+    with Tracer() as tracer:
+        old = enforce(tracer, ScopePlan(everybody))
+        with bpf_calls(log):
+            enforce(tracer, ScopePlan({**everybody, Uid(77_777): SECOND}), old, revision=2)
+        after = tracer.read(Scope.REAL)
+        outer = tracer._objects.maps[Scope.REAL.value].fd
+    assert after == {**everybody, Uid(77_777): SECOND}
+    calls = re.findall(r"bpf\(BPF_MAP_(UPDATE|DELETE)(\w+), (.*)", log.read_text())
+    ours = [one for one in calls if re.search(rf"\bmap_fd={outer}\b", one[2])]
+    assert len(ours) == 1
+    assert ours[0][:2] == ("UPDATE", "_ELEM") or "count=1," in ours[0][2]
