@@ -7,19 +7,17 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from uidtraced.kernel.tracer import SavedAccount
+from uidtraced.kernel.books import NO_UID, SavedAccount
 from uidtraced.rules import Uid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from uidtraced.events.records import SyscallEvent
-    from uidtraced.kernel.tracer import Counters
+    from uidtraced.kernel.books import Counters
 
 _NOTHING: Final = SavedAccount()
 _UID: Final = operator.attrgetter("uid")
-NO_UID = Uid(2**32 - 1)
-"""In the kernel's counters: all for whom there was no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +55,10 @@ _NONE_LOST: Final = Lost()
 
 
 class Books(Protocol):
-    """The kernel's counters and the maps in which accounts outlive a daemon; a Tracer is one."""
+    """The kernel's counters and the maps in which accounts outlive a daemon.
 
-    @property
-    def ring(self) -> Reader:
-        """The ring's reader."""
+    `kernel.books.KernelBooks` is one.
+    """
 
     def counters(self) -> Mapping[Uid, Counters]:
         """Return what the kernel counted."""
@@ -89,8 +86,9 @@ class Reader(Protocol):
 class Accounts:
     """Counts what the output took, and what records told; the kernel, in *books*, the rest."""
 
-    def __init__(self, books: Books, name: Callable[[Uid], str | None]) -> None:
+    def __init__(self, books: Books, ring: Reader, name: Callable[[Uid], str | None]) -> None:
         self._books = books
+        self._ring = ring
         self._name = name
         self._rows = books.accounts()
         self.dropped = 0
@@ -101,7 +99,7 @@ class Accounts:
 
         What a daemon before this one noted, and died before the batch left, is not noted again.
         """
-        position, repeated = self._books.ring.copied_to, self._books.ring.repeated
+        position, repeated = self._ring.copied_to, self._ring.repeated
         by_uid = self._count(batch)
         dropped = self._count(refused)
         changed = {}

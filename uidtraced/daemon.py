@@ -70,8 +70,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("daemon")
 _T = TypeVar("_T")
 
-_TICK_SECONDS: Final = 2.5
-_TICKS_A_SIGN: Final = 4
+_TICK_SECONDS: Final = 4.0
+_TICKS_A_SIGN: Final = 2
 """So many make one sign of life to systemd."""
 _NAMES_SECONDS: Final = 0.05
 _STOP_SECONDS: Final = 5.0
@@ -175,7 +175,7 @@ class _Service:
         naming = Naming(call_name, names, CgroupNames(), ExePaths(tracer.exe))
         decoder = Decoder(EVENT_OFFSETS, EVENT_SIZE, naming)
         self._names = names
-        self._accounts = Accounts(tracer, names.known)
+        self._accounts = Accounts(tracer.books, tracer.ring, names.known)
         self._decode = decoder.decode
         self._pump = Pump(tracer.ring, self._events, sink, self._accounts.wrote, self._fail)
         self._keeper = Keeper(options.policy, tracer, directory)
@@ -246,7 +246,7 @@ class _Service:
 
     def _lost(self) -> int:
         """Return how many events left a hole in the numbers."""
-        return self._tracer.lost() + self._accounts.dropped
+        return self._tracer.books.lost() + self._accounts.dropped
 
     def _has_limits(self) -> bool:
         plan = self._keeper.plan
@@ -329,7 +329,7 @@ class _Service:
 
     async def _status(self) -> Status:
         keeper, ring = self._keeper, self._tracer.ring
-        counters = await self._ask(self._tracer.counters)
+        counters = await self._ask(self._tracer.books.counters)
         if self._names.prepare(counters):
             await asyncio.sleep(_NAMES_SECONDS)
         sha256 = None if keeper.in_force is None else keeper.in_force.sha256

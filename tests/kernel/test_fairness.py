@@ -17,8 +17,9 @@ from callers import Callers, caller_program
 from fakes import event
 from harness import Daemon
 from tracing import drain, enforce, open_tracer, rules
-from uidtraced.accounts import NO_UID, Accounts
+from uidtraced.accounts import Accounts
 from uidtraced.errors import KernelError
+from uidtraced.kernel.books import NO_UID
 from uidtraced.kernel.libbpf import ffi
 from uidtraced.kernel.ring import EVENT_SIZE, RingReader
 from uidtraced.rules import DEFAULT_FLAGS, Flag, ScopePlan, Uid
@@ -93,8 +94,8 @@ def test_with_nobody_reading_a_flood_fills_half_and_who_comes_after_it_has_room(
             flood(FLOODS, 100)
             by_uid = Counter(one.uid for one in drain(tracer))
             assert by_uid == {FLOODS: held // RECORD, QUIET: 500}
-        assert tracer.counters()[QUIET].ring_full == 0
-        assert tracer.counters()[FLOODS].ring_full == 3 * (FULL + 100 - held // RECORD)
+        assert tracer.books.counters()[QUIET].ring_full == 0
+        assert tracer.books.counters()[FLOODS].ring_full == 3 * (FULL + 100 - held // RECORD)
 
 
 def test_each_of_several_floods_finds_room_and_the_next_one_too() -> None:
@@ -127,7 +128,7 @@ def test_what_a_daemon_that_died_left_wrong_is_put_right_by_the_next(wrong) -> N
             flood(FLOODS, FULL)
             assert RING // 2 < tracer.ring.pending_bytes() <= RING // 2 + RECORD
             flood(QUIET, 500)
-            assert tracer.counters()[QUIET].ring_full == 0
+            assert tracer.books.counters()[QUIET].ring_full == 0
 
 
 def test_who_has_more_uids_than_there_are_counters_ends_nothing() -> None:
@@ -136,16 +137,15 @@ def test_who_has_more_uids_than_there_are_counters_ends_nothing() -> None:
     with open_tracer() as tracer:
         enforce(tracer, ScopePlan(dict.fromkeys((QUIET, FLOODS), rules("chdir"))))
         flood(QUIET, 5)
-        nothing = bytes(ffi.sizeof("struct counters") * tracer._cpus)
         for uid in uids[:65_534]:
-            while not tracer.has_counters(uid):  # the kernel gets memory for them bit by bit
+            while not tracer.books.has_counters(uid):  # the kernel gets memory for them bit by bit
                 with contextlib.suppress(KernelError):
-                    tracer._counts.update(uid.to_bytes(4, sys.byteorder), nothing)
+                    tracer.books.make_room(Uid(uid))
         flood(FLOODS, 5)
-        accounts = Accounts(tracer, str)
+        accounts = Accounts(tracer.books, tracer.ring, str)
         accounts.wrote(drain(tracer))
         accounts.wrote([event(uid=uid) for uid in uids])
-        found = {uid: row.written for uid, row in tracer.accounts().items()}
+        found = {uid: row.written for uid, row in tracer.books.accounts().items()}
         assert found.pop(QUIET) == 5
         assert found.pop(NO_UID) == 5 + 70_000 - 65_534
         assert found == dict.fromkeys(uids[:65_534], 1)

@@ -179,9 +179,13 @@ def test_what_the_output_refuses_is_told_of_by_user_and_ends_nothing() -> None:
     with open_tracer() as tracer:
         enforce(tracer, ScopePlan(dict.fromkeys(uids, rules("chdir"))))
         sink = Picky()
-        accounts = Accounts(tracer, str)
+        accounts = Accounts(tracer.books, tracer.ring, str)
         losses = Losses(
-            lambda: tracer.lost() + accounts.dropped, lambda: False, accounts, str, WallClock()
+            lambda: tracer.books.lost() + accounts.dropped,
+            lambda: False,
+            accounts,
+            str,
+            WallClock(),
         )
 
         async def main() -> None:
@@ -215,4 +219,4 @@ def test_what_the_output_refuses_is_told_of_by_user_and_ends_nothing() -> None:
         assert 400 - len(lines) == sum(told.values())
         assert drain(tracer) == []
         # and the next daemon's accounts know it
-        assert {one.uid: one for one in Accounts(tracer, str).all()} == found
+        assert {one.uid: one for one in Accounts(tracer.books, tracer.ring, str).all()} == found

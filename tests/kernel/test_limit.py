@@ -39,7 +39,7 @@ def test_on_all_cpus_at_once_a_limit_is_exact_and_what_is_past_it_is_counted(pro
         while tracer.ring.pending_bytes() < 3 * LIMIT * RECORD:
             assert time.monotonic() < deadline
         made = callers.stop()
-        counters = tracer.counters()
+        counters = tracer.books.counters()
         passed = Counter(one.uid for one in drain(tracer))
     for uid in (FIRST, SECOND):
         one = counters[uid]

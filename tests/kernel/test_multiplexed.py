@@ -88,9 +88,9 @@ def test_a_rule_for_a_call_sees_it_through_socketcall(tracer, sockets) -> None:
 def test_only_who_is_traced_is_seen(tracer, sockets) -> None:
     enforce(tracer, chosen("connect", flags=COUNT))
     run(sockets, OTHER)
-    assert OTHER not in tracer.counters()
+    assert OTHER not in tracer.books.counters()
     run(sockets)
-    assert tracer.counters()[NOBODY].counted == 4
+    assert tracer.books.counters()[NOBODY].counted == 4
     assert drain(tracer) == []
 
 

@@ -73,7 +73,7 @@ def test_a_result_has_a_number_an_error_s_name_and_a_duration(tracer) -> None:
     assert (bad.ret, bad.errno) == (-2, "ENOENT")
     assert strace_line(good) == 'chdir("/") = 0'
     assert strace_line(bad) == 'chdir("/nowhere") = -1 ENOENT (No such file or directory)'
-    assert tracer.counters()[NOBODY].matched == 3
+    assert tracer.books.counters()[NOBODY].matched == 3
 
 
 @pytest.mark.kernels
@@ -86,21 +86,21 @@ def test_only_errors_are_sent_and_only_they_match(tracer) -> None:
     events = drain(tracer)
     assert [one.args["filename"] for one in events] == [f"/nowhere{n}" for n in range(0, 50, 5)]
     assert {(one.ret, one.errno) for one in events} == {(-2, "ENOENT")}
-    assert tracer.counters()[NOBODY].matched == 10
+    assert tracer.books.counters()[NOBODY].matched == 10
 
 
 def test_errors_can_be_counted_without_events(tracer) -> None:
     enforce(tracer, ScopePlan({NOBODY: rules("chdir", flags=Flag.COUNT | Flag.EXIT)}))
     run("for n in range(9):\n try: os.chdir('/' if n % 3 else '/nowhere')\n except OSError: 0")
     assert drain(tracer) == []
-    counters = tracer.counters()[NOBODY]
+    counters = tracer.books.counters()[NOBODY]
     assert (counters.matched, counters.counted) == (3, 3)
 
 
 def test_a_limit_is_of_the_events_not_of_the_calls(tracer) -> None:
     enforce(tracer, ScopePlan({NOBODY: rules("chdir", flags=ERRORS, limit=10)}))
     run("for n in range(300):\n try: os.chdir('/' if n % 3 else '/nowhere')\n except OSError: 0")
-    events, counters = drain(tracer), tracer.counters()[NOBODY]
+    events, counters = drain(tracer), tracer.books.counters()[NOBODY]
     assert 10 <= len(events) < 100
     assert counters.matched == 100
     assert counters.limited == 100 - len(events)
@@ -138,7 +138,7 @@ def test_a_call_under_way_when_the_last_such_rule_goes_is_sent_without_result(tr
         assert strace_line(event).endswith(" = ?")
         blocked.release()
         assert [one.syscall for one in drain(tracer)] == ["chdir"]
-    counters = tracer.counters()[NOBODY]
+    counters = tracer.books.counters()[NOBODY]
     assert counters.ring_full == 0
 
 
@@ -207,7 +207,7 @@ def test_calls_for_which_there_is_no_room_are_sent_at_once_without_result() -> N
                 one.release()
             ended = results(drain(tracer), "read")
         assert (2, None) in ended
-        counters = tracer.counters()[NOBODY]
+        counters = tracer.books.counters()[NOBODY]
         assert counters.matched == len(at_once) + len(ended)
 
 
@@ -248,7 +248,7 @@ def test_rules_that_come_and_go_lose_no_call_and_send_none_twice() -> None:
         events += drain(tracer)
         assert made > 1000
         assert len(events) == made
-        counters = tracer.counters()[NOBODY]
+        counters = tracer.books.counters()[NOBODY]
         assert (counters.matched, counters.ring_full) == (made, 0)
         for cpu in {one.cpu for one in events}:
             numbers = [one.seq for one in events if one.cpu == cpu]

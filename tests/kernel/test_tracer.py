@@ -93,8 +93,8 @@ def test_calls_of_one_uid_are_logged_and_no_others(tracer) -> None:
     os.chdir(".")
     events = drain(tracer)
     assert [(one.uid, one.syscall, one.revision) for one in events] == [(NOBODY, "chdir", 7)] * 5
-    assert tracer.counters()[NOBODY].matched == 5
-    assert OTHER not in tracer.counters()
+    assert tracer.books.counters()[NOBODY].matched == 5
+    assert OTHER not in tracer.books.counters()
 
 
 @pytest.mark.kernels
@@ -130,7 +130,7 @@ def test_a_rule_that_counts_sends_no_event(tracer) -> None:
     tracer.attach()
     chdir(4)
     assert drain(tracer) == []
-    counters = tracer.counters()[NOBODY]
+    counters = tracer.books.counters()[NOBODY]
     assert (counters.matched, counters.counted, counters.ring_full) == (4, 4, 0)
 
 
@@ -144,7 +144,7 @@ def test_events_that_find_the_ring_full_are_counted_and_leave_a_hole() -> None:
             [sys.executable, "-S", "-c", code + "for _ in range(100): os.chdir('/')"], check=True
         )
         first = drain(tracer)
-        counters = tracer.counters()[NOBODY]
+        counters = tracer.books.counters()[NOBODY]
         assert counters.matched == 100
         assert len(first) + counters.ring_full == 100
         assert counters.ring_full > 0
@@ -269,7 +269,7 @@ def test_a_uid_that_moves_between_ranges_and_its_own_entry_misses_nothing() -> N
             seen += len([one for one in drain(tracer) if one.uid == NOBODY])
         made = int(loop.communicate("stop\n")[0])
         seen += len([one for one in drain(tracer) if one.uid == NOBODY])
-        assert tracer.counters()[NOBODY].ring_full == 0
+        assert tracer.books.counters()[NOBODY].ring_full == 0
         assert made > 1000
         assert seen == made
 
@@ -280,7 +280,7 @@ def test_a_limit_lets_a_second_s_worth_through_and_counts_the_rest(tracer) -> No
     tracer.attach()
     chdir(500)
     events = drain(tracer)
-    counters = tracer.counters()[NOBODY]
+    counters = tracer.books.counters()[NOBODY]
     assert 10 <= len(events) < 100  # 10 at once, and 10 more for each second that it took
     assert counters.matched == 500
     assert counters.limited == 500 - len(events)

@@ -136,7 +136,7 @@ def test_what_is_done_through_io_uring_alone_is_seen(tracer, ring, mode) -> None
     assert arguments(events, "recvfrom")[0]["flags"] == "MSG_PEEK"
     if "bind" in answers:
         assert arguments(events, "bind")[0]["umyaddr"] == unix["uservaddr"]
-    counters = tracer.counters()[USER]
+    counters = tracer.books.counters()[USER]
     assert counters.matched >= len(events)
     assert counters.ring_full == 0
 
@@ -177,10 +177,10 @@ def test_other_users_are_not_seen_and_unwanted_requests_cost_nothing(tracer, rin
     enforce(tracer, ScopePlan({USER: rules("mkdirat")}))
     ring.run(uid=OTHER)
     assert by_uring(tracer) == []
-    assert OTHER not in tracer.counters()
+    assert OTHER not in tracer.books.counters()
     ring.run()
     assert [one.syscall for one in by_uring(tracer)] == ["mkdirat"]
-    assert tracer.counters()[USER].matched == 1
+    assert tracer.books.counters()[USER].matched == 1
 
 
 @pytest.mark.parametrize("mode", [(), ("sqpoll",)], ids=["by the process", "by the ring's thread"])
@@ -219,7 +219,7 @@ def test_io_uring_enter_is_logged_as_itself(tracer, ring) -> None:
 def test_a_limit_and_counting_hold_for_requests_too(tracer, ring) -> None:
     enforce(tracer, ScopePlan({USER: rules("unlinkat", flags=Flag.COUNT)}))
     asked = [name for name, _ in ring.run("twice")]
-    counters = tracer.counters()[USER]
+    counters = tracer.books.counters()[USER]
     assert drain(tracer) == []
     assert counters.matched == counters.counted == asked.count("unlinkat") == 8
 

@@ -7,17 +7,17 @@ import mmap
 import os
 import platform
 import struct
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from uidtraced.errors import KernelError, UnsupportedError
+from uidtraced.kernel.books import NO_UID, KernelBooks
 from uidtraced.kernel.classes import Classes
 from uidtraced.kernel.guard import Guard
 from uidtraced.kernel.inner import InnerMaps, create_inner_map
 from uidtraced.kernel.kept import NoStore
 from uidtraced.kernel.keys import BLOCK, KEY, pack_block, unpack_block
-from uidtraced.kernel.libbpf import check, ffi, lib, start_log
+from uidtraced.kernel.libbpf import ffi, lib, start_log
 from uidtraced.kernel.lockdown import need_reading
 from uidtraced.kernel.many import ManyEntries
 from uidtraced.kernel.objects import CONTROL, TRACEPOINTS, Objects
@@ -36,40 +36,12 @@ if TYPE_CHECKING:
 
 BTF: Final = Path("/sys/kernel/btf/vmlinux")
 _TASK: Final = struct.Struct("=Q")
-_COUNTERS: Final = struct.Struct("=4Q")  # struct counters, in the order of Counters
-_ACCOUNT: Final = struct.Struct("=6Q")  # struct account, in the order of SavedAccount
 _EXE: Final = struct.Struct("=II")  # the head of struct exe of bpf/event.h
 _BPF_CALL: Final = {"x86_64": (321, 357), "aarch64": (280, 386)}
 """The numbers of bpf(2), in all ABIs of a machine."""
 _RESULT_PROGRAMS: Final = ("on_sys_exit", "on_thread_end", "on_exec", "on_uring_complete")
-_NO_UID: Final = KEY.pack(2**32 - 1)
 
 DEFAULT_RING_BYTES: Final = 8 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """What the kernel counted for one uid, as `struct counters` of bpf/event.h."""
-
-    matched: int = 0
-    ring_full: int = 0
-    limited: int = 0
-    counted: int = 0
-
-
-class SavedAccount(NamedTuple):
-    """What outlives a daemon of one uid's account, as `struct account` of bpf/event.h."""
-
-    written: int = 0
-    """Events that the output took."""
-    dropped: int = 0
-    """Those that it refused."""
-    position: int = 0
-    """Up to where in the ring both are counted."""
-    told_ring_full: int = 0
-    told_limited: int = 0
-    told_dropped: int = 0
-    """Losses that a record told of, by cause."""
 
 
 class Tracer:
@@ -158,17 +130,15 @@ class Tracer:
         self._outer = {scope: maps[scope.value] for scope in Scope}
         self._blocks = {scope: maps[f"{scope.value}_blocks"] for scope in Scope}
         self._classes = Classes(maps["classes"], self._inner, self._many, self.wait_for_programs)
-        self._counts = maps["counts"]
         self._passages = maps["passages"]
-        self._accounts = maps["accounts"]
-        self._seq = maps["last_seq"]
         self._exes = maps["exes"]
-        self._cpus = check("libbpf_num_possible_cpus", lib.libbpf_num_possible_cpus())
+        self.books = KernelBooks(maps)
+        """What the programs counted, and what became of it."""
         if self.adopted:
             with self._page.changing():  # the last daemon may have died amid a change
                 self.wait_for_programs()
         else:
-            self._counts.update(_NO_UID, bytes(ffi.sizeof("struct counters") * self._cpus))
+            self.books.make_room(NO_UID)
 
     @property
     def revision(self) -> int:
@@ -186,7 +156,7 @@ class Tracer:
 
     def beat(self) -> None:
         """Note that the daemon is alive."""
-        self._page.beat(self.lost())
+        self._page.beat(self.books.lost())
 
     @property
     def batches(self) -> bool | None:
@@ -381,34 +351,6 @@ class Tracer:
         """Never log the process *pid* (of this pid namespace); 0 for none."""
         self._page.set("journal_pid", pid)
 
-    def counters(self) -> dict[Uid, Counters]:
-        """Return what was counted for every uid that matched; UID_MAX + 1 is "no room"."""
-        size = _COUNTERS.size * self._cpus
-        totals: dict[Uid, Counters] = {}
-        for key, raw in self._counts.items(KEY.size, size):
-            per_cpu = list(_COUNTERS.iter_unpack(raw))
-            sums = map(sum, zip(*per_cpu, strict=True)) if len(per_cpu) > 1 else per_cpu[0]
-            totals[Uid(KEY.unpack(key)[0])] = Counters(*sums)
-        return totals
-
-    def has_counters(self, uid: Uid) -> bool:
-        """Whether the kernel counts *uid* by itself: it has no room for more than 65,535."""
-        return self._counts.lookup(KEY.pack(uid), _COUNTERS.size * self._cpus) is not None
-
-    def accounts(self) -> dict[Uid, SavedAccount]:
-        """Return what `save_accounts` saved, also by a daemon before this one."""
-        found = self._accounts.items(KEY.size, _ACCOUNT.size)
-        return {
-            Uid(KEY.unpack(key)[0]): SavedAccount(*_ACCOUNT.unpack(value)) for key, value in found
-        }
-
-    def save_accounts(self, rows: Mapping[Uid, SavedAccount]) -> None:
-        """Save *rows* by uid."""
-        if rows:
-            keys = b"".join(KEY.pack(uid) for uid in rows)
-            values = b"".join(_ACCOUNT.pack(*row) for row in rows.values())
-            self._accounts.update_batch(keys, values, len(rows))
-
     def exe(self, number: int) -> tuple[bytes, int] | None:
         """Return what the kernel kept of executable *number*, None where it keeps it no more.
 
@@ -419,11 +361,6 @@ class Tracer:
             return None
         length, marks = _EXE.unpack_from(raw)
         return raw[_EXE.size : _EXE.size + length], marks
-
-    def lost(self) -> int:
-        """Return how many events found the ring full, of all uids together: cheap to ask."""
-        raw = self._seq.lookup(KEY.pack(1), 8 * self._cpus)
-        return 0 if raw is None else sum(struct.unpack(f"={self._cpus}Q", raw))
 
     def close(self) -> None:
         """Close everything: what the store does not keep ends. May be called again."""
