@@ -18,7 +18,6 @@
 #define MAX_LONG_PASSAGES 4096 /* of these, such with much data */
 #define MOST_OF_PLACES 4       /* one uid may have one part in so many of both */
 #define MAX_ERRNO 4095	       /* include/linux/err.h */
-#define EEXIST 17
 
 /* calls that are under way and whose event is due when they are over, by task */
 struct {
@@ -62,34 +61,38 @@ static __always_inline bool is_long(struct event *e)
 	return e->data_bytes > SMALL_DATA;
 }
 
-/* Store the event under the key; 0, or why that cannot be. */
-static __always_inline long store(struct workspace *w, __u64 key, __u64 flags)
+/* Store the event under the key, which may have one that was_long; 0, or why that cannot be. */
+static __always_inline long store(struct workspace *w, __u64 key, __u64 flags, bool was_long)
 {
 	long error;
 
-	if (is_long(&w->e) && bpf_map_update_elem(&long_passages, &key, w->data, BPF_ANY))
+	if (is_long(&w->e) && bpf_map_update_elem(&long_passages, &key, w->data, flags))
 		return -1;
 	error = bpf_map_update_elem(&passages, &key, w, flags);
-	if (error && error != -EEXIST && is_long(&w->e))
+	if (error && is_long(&w->e) && !was_long)
 		bpf_map_delete_elem(&long_passages, &key);
 	return error;
 }
 
-/* Keep the event until the call is over. */
+/*
+ * Keep the event until the call is over. Where one of before is under the key, its end was not
+ * seen, since somebody had detached the program: the end that comes next is not its own.
+ */
 static __always_inline bool keep(struct workspace *w, __u64 key)
 {
 	__u32 share = share_of(w->e.uid);
 	struct under_way *his = bpf_map_lookup_elem(&under_way, &share);
-	long error;
+	struct passage *before;
 
+	w->e.outcome = UIDTRACED_ENTERED;
 	if (!his || his->calls >= MAX_PASSAGES / MOST_OF_PLACES ||
-	    (is_long(&w->e) && his->long_calls >= MAX_LONG_PASSAGES / MOST_OF_PLACES))
+	    (is_long(&w->e) && his->long_calls >= MAX_LONG_PASSAGES / MOST_OF_PLACES) ||
+	    store(w, key, BPF_NOEXIST, false)) {
+		before = bpf_map_lookup_elem(&passages, &key);
+		if (before)
+			before->e.outcome = UIDTRACED_UNKNOWN;
 		return false;
-	error = store(w, key, BPF_NOEXIST);
-	if (error == -EEXIST) /* one whose end was not shown: in its place */
-		return !store(w, key, BPF_ANY);
-	if (error)
-		return false;
+	}
 	__sync_fetch_and_add(&his->calls, 1);
 	if (is_long(&w->e))
 		__sync_fetch_and_add(&his->long_calls, 1);
@@ -159,6 +162,8 @@ static __always_inline void finish(__u64 key, __u16 outcome, __u64 ret, bool uri
 		return;
 	uid = passage->e.uid;
 	with_long = is_long(&passage->e);
+	if (passage->e.outcome == UIDTRACED_UNKNOWN)
+		outcome = UIDTRACED_UNKNOWN;
 	if (passage->e.abi == UIDTRACED_I386 || passage->e.abi == UIDTRACED_ARM)
 		ret = (__s64)(__s32)ret;
 	failed = ret >= (__u64)-MAX_ERRNO;

@@ -242,7 +242,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (w) {
 		was_long = is_long(&w->e);
 		read_again(w, false);
-		if (!store(w, key, BPF_ANY) && !was_long && is_long(&w->e))
+		if (!store(w, key, BPF_ANY, was_long) && !was_long && is_long(&w->e))
 			now_long(w->e.uid);
 	}
 	return 0;

@@ -42,6 +42,12 @@ def own_run(command: Sequence[str], prepare: str = "") -> list[str]:
     return [*OWN_RUN, "sh", "-ec", f"{prepare}\n{MOUNT_RUN}", "sh", *command]
 
 
+def altered(code: str) -> list[str]:
+    """Return the command of a daemon in which *code* has run before all else."""
+    run = "import runpy; runpy.run_module('uidtraced.cli', run_name='__main__')"
+    return [COMMAND[0], "-P", "-c", f"{code}\n{run}"]
+
+
 def as_user(uid: int, *command: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run *command* under the real, effective and saved uid *uid*."""
     return subprocess.run(
@@ -52,6 +58,22 @@ def as_user(uid: int, *command: str, **options: Any) -> subprocess.CompletedProc
         timeout=60 * PATIENCE,
         **options,
     )
+
+
+@contextlib.contextmanager
+def looping(uid: int, code: str) -> Iterator[Callable[[], int]]:
+    """Run *code*, Python that ends by a line and prints a number, as *uid*.
+
+    Yields a function that lets it end and returns the number.
+    """
+    command = ["setpriv", "--reuid", str(uid), "--clear-groups", "/usr/bin/python3", "-S", "-c"]
+    with subprocess.Popen(
+        [*command, code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as loop:
+        try:
+            yield lambda: int(loop.communicate("stop\n")[0])
+        finally:
+            loop.kill()
 
 
 @contextlib.contextmanager
@@ -179,10 +201,14 @@ class Daemon:
     def edit(self, policy: str) -> dict[str, Any]:
         """Replace the policy as an editor does; return the record of its coming into force."""
         start = len(self.records.all)
+        self.write(policy)
+        return self.records.wait(lambda record: record["event"] == "policy", start)
+
+    def write(self, policy: str) -> None:
+        """Replace the policy as an editor does."""
         fresh = self.path.with_suffix(".new")
         fresh.write_text(policy)
         fresh.rename(self.path)
-        return self.records.wait(lambda record: record["event"] == "policy", start)
 
     def calls(self) -> list[dict[str, Any]]:
         """Return the system-call events so far."""

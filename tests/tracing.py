@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+
+from harness import WAIT_SECONDS
 from uidtraced.events.decode import Decoder, Naming
 from uidtraced.events.exes import ExePaths
 from uidtraced.events.shapes import shapes
@@ -25,6 +30,7 @@ from uidtraced.rules import (
 NATIVE = machine_abis()[0]
 NOBODY = Uid(65_501)
 OTHER = Uid(65_502)
+EXIT = Flag.LOG | Flag.EXIT | Flag.SUCCESS
 
 
 def rules(*names: str, flags: Flag = DEFAULT_FLAGS, limit: int = 0) -> frozenset[Rule]:
@@ -67,3 +73,32 @@ def open_tracer(**options) -> Tracer:
     """Return a tracer that reads strings, and knows io_uring."""
     tables = {abi: numbers(abi) for abi in machine_abis()}
     return Tracer(shapes=shapes(tables), uring=stands_for(tables), **options)
+
+
+class Blocked:
+    """A process of NOBODY that is inside of a read; `release` lets it go on to a chdir."""
+
+    def __init__(self) -> None:
+        code = f"import os\nos.setresuid({NOBODY}, {NOBODY}, {NOBODY})\nos.write(1, b'r')\n"
+        code += "os.read(0, 99)\nos.chdir('/')\n"
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self.process.stdout.read(1)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self._state() != f"{numbers(NATIVE)['read']} 0x0":
+            assert time.monotonic() < deadline
+
+    def _state(self) -> str:
+        with open(f"/proc/{self.process.pid}/syscall") as file:
+            return " ".join(file.read().split()[:2])
+
+    def release(self) -> None:
+        self.process.communicate(b"go")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.kill()
+        self.process.communicate()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness import COMMAND, Daemon, as_user
+from harness import COMMAND, Daemon, as_user, looping
 from uidtraced.kernel.libbpf import MapFd, check, ffi, lib
 
 HEAD = "version: 1\nusers:\n"
@@ -31,21 +31,6 @@ while not select.select([0], [], [], 0)[0]:
     select.select([], [], [], {0.002 * harness.PATIENCE})
 print(calls)
 """
-
-
-@contextlib.contextmanager
-def looping(uid: int):
-    """Run chdir in a loop as *uid*; yields a function that ends it and says how many there were."""
-    with subprocess.Popen(
-        ["setpriv", "--reuid", str(uid), "--clear-groups", "/usr/bin/python3", "-S", "-c", LOOP],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as loop:
-        try:
-            yield lambda: int(loop.communicate("stop\n")[0])
-        finally:
-            loop.kill()
 
 
 def chdirs(records, uid: int = 1000):
@@ -93,7 +78,7 @@ def test_a_daemon_that_was_killed_is_followed_without_a_loss(pins) -> None:
         for number in range(rounds):
             with Daemon(policy, *arguments).ready() as daemon:
                 if not number:
-                    stop = stack.enter_context(looping(1000))
+                    stop = stack.enter_context(looping(1000, LOOP))
                 else:
                     first = daemon.records.wait(lambda one: one["event"] == "policy")
                     gap = daemon.records.all[0]

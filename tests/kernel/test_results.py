@@ -7,19 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from msgspec import UNSET
 
-from harness import WAIT_SECONDS, Daemon, attached, compile_c
-from tracing import NATIVE, NOBODY, OTHER, drain, enforce, native, open_tracer, rules
+from harness import Daemon, attached, compile_c
+from tracing import EXIT, NOBODY, OTHER, Blocked, drain, enforce, native, open_tracer, rules
 from uidtraced.events.cgroups import find_hierarchy
 from uidtraced.events.line import strace_line
-from uidtraced.policy.names import numbers
 from uidtraced.rules import Flag, ScopePlan
 
-EXIT = Flag.LOG | Flag.EXIT | Flag.SUCCESS
 RESULTS = {"on_sys_exit", "on_thread_end", "on_exec"}
 ERRORS = Flag.LOG | Flag.EXIT
 
@@ -27,35 +24,6 @@ ERRORS = Flag.LOG | Flag.EXIT
 def run(code: str, uid: int = NOBODY) -> subprocess.CompletedProcess:
     code = f"import os, time, signal\nos.setresuid({uid}, {uid}, {uid})\n{code}"
     return subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, check=False)
-
-
-class Blocked:
-    """A process of NOBODY that is inside of a read; `release` lets it go on to a chdir."""
-
-    def __init__(self) -> None:
-        code = f"import os\nos.setresuid({NOBODY}, {NOBODY}, {NOBODY})\nos.write(1, b'r')\n"
-        code += "os.read(0, 99)\nos.chdir('/')\n"
-        self.process = subprocess.Popen(
-            [sys.executable, "-S", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        self.process.stdout.read(1)
-        deadline = time.monotonic() + WAIT_SECONDS
-        while self._state() != f"{numbers(NATIVE)['read']} 0x0":
-            assert time.monotonic() < deadline
-
-    def _state(self) -> str:
-        with open(f"/proc/{self.process.pid}/syscall") as file:
-            return " ".join(file.read().split()[:2])
-
-    def release(self) -> None:
-        self.process.communicate(b"go")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.process.kill()
-        self.process.communicate()
 
 
 def results(events, call):

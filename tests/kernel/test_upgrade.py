@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 
-from harness import COMMAND, Daemon, as_user, check_seq
+from harness import Daemon, altered, as_user, check_seq, looping
 
 HEAD = "version: 1\nusers:\n"
 LARGE = ("--ring-size", str(2**27))
@@ -47,25 +47,9 @@ import uidtraced.kernel.predecessor as predecessor
 """
 
 
-def other(code: str) -> list[str]:
-    """Return the command of a daemon in which *code* has run."""
-    run = "import runpy; runpy.run_module('uidtraced.cli', run_name='__main__')"
-    return [COMMAND[0], "-P", "-c", f"{code}\n{run}"]
-
-
-@contextlib.contextmanager
-def looping(uid: int):
-    """Call fchdir with 10,000,001 and on as *uid*; yields what ends it and returns the numbers."""
-    with subprocess.Popen(
-        ["setpriv", "--reuid", str(uid), "--clear-groups", "/usr/bin/python3", "-S", "-c", LOOP],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as loop:
-        try:
-            yield lambda: set(range(1, int(loop.communicate("x")[0]) + 1))
-        finally:
-            loop.kill()
+def numbers_to(last: int) -> set[int]:
+    """Return the numbers, less 10,000,000, that LOOP called fchdir with."""
+    return set(range(1, last + 1))
 
 
 def kill(daemon: Daemon) -> None:
@@ -84,19 +68,19 @@ def test_programs_of_another_version_take_over_without_a_hole(pins) -> None:
     arguments = ("--pin-dir", str(pins), *LARGE)
     with contextlib.ExitStack() as stack:
         with Daemon(policy, *arguments).ready() as daemon:
-            stops = {uid: stack.enter_context(looping(uid)) for uid in (64601, 64602)}
+            stops = {uid: stack.enter_context(looping(uid, LOOP)) for uid in (64601, 64602)}
             for uid in stops:
                 daemon.records.wait(lambda one, uid=uid: one.get("uid") == uid)
             kill(daemon)
             records = list(daemon.calls())
         old = links(pins)
-        with Daemon(policy, *arguments, command=other(OTHER_PROGRAMS)).ready() as daemon:
+        with Daemon(policy, *arguments, command=altered(OTHER_PROGRAMS)).ready() as daemon:
             assert not old & links(pins)
             assert len(links(pins)) >= 3  # more on kernels that have more to attach to
             for uid in stops:
                 start = len(daemon.records.all)
                 daemon.records.wait(lambda one, uid=uid: one.get("uid") == uid, start)
-            made = {uid: stop() for uid, stop in stops.items()}
+            made = {uid: numbers_to(stop()) for uid, stop in stops.items()}
             daemon.at_rest()
             assert daemon.stop() == 0
             assert daemon.records.all[0]["lost"] == 0
@@ -117,14 +101,14 @@ def test_a_daemon_that_is_killed_while_it_takes_over_is_followed_without_a_hole(
     dies = OTHER_PROGRAMS + KILLED_AT + "objects.Objects.keep = kill"
     with contextlib.ExitStack() as stack:
         with Daemon(policy, *arguments).ready() as daemon:
-            stop = stack.enter_context(looping(64601))
+            stop = stack.enter_context(looping(64601, LOOP))
             daemon.records.wait(lambda one: one.get("uid") == 64601)
             kill(daemon)
             records = list(daemon.calls())
-        with Daemon(policy, *arguments, command=other(dies)) as daemon:
+        with Daemon(policy, *arguments, command=altered(dies)) as daemon:
             assert daemon.wait() == -signal.SIGKILL
-        with Daemon(policy, *arguments, command=other(OTHER_PROGRAMS)).ready() as daemon:
-            numbers = stop()
+        with Daemon(policy, *arguments, command=altered(OTHER_PROGRAMS)).ready() as daemon:
+            numbers = numbers_to(stop())
             daemon.at_rest()
             assert len(links(pins)) == 1
             assert daemon.stop() == 0
@@ -156,9 +140,9 @@ def test_a_new_layout_begins_anew_and_says_how_many_events_nobody_will_read(pins
         chdirs(3000)
         if killed:
             dies = OTHER_LAYOUT + KILLED_AT + "predecessor.Predecessor.end = kill"
-            with Daemon(policy, *arguments, command=other(dies)) as daemon:
+            with Daemon(policy, *arguments, command=altered(dies)) as daemon:
                 assert daemon.wait() == -signal.SIGKILL
-        with Daemon(policy, *arguments, command=other(OTHER_LAYOUT)).ready() as daemon:
+        with Daemon(policy, *arguments, command=altered(OTHER_LAYOUT)).ready() as daemon:
             gap = next(one for one in daemon.records.all if one.get("anew"))
             assert (gap["event"], gap["lost"]) == ("gap", 3001)
             assert 0 < gap["duration_ns"] / 1e9 < time.time() - died + 5
@@ -179,13 +163,13 @@ def test_a_new_layout_misses_no_call_of_the_moment_of_the_change(pins) -> None:
     arguments = ("--pin-dir", str(pins), *LARGE)
     with contextlib.ExitStack() as stack:
         with Daemon(policy, *arguments).ready() as daemon:
-            stop = stack.enter_context(looping(64601))
+            stop = stack.enter_context(looping(64601, LOOP))
             daemon.records.wait(lambda one: one.get("uid") == 64601)
             kill(daemon)
             before = {one["args"]["fd"] for one in daemon.calls()}
-        with Daemon(policy, *arguments, command=other(OTHER_LAYOUT)).ready() as daemon:
+        with Daemon(policy, *arguments, command=altered(OTHER_LAYOUT)).ready() as daemon:
             daemon.records.wait(lambda one: one.get("uid") == 64601)
-            numbers = stop()
+            numbers = numbers_to(stop())
             daemon.at_rest()
             assert daemon.stop() == 0
             gap = daemon.records.all[0]
@@ -202,6 +186,6 @@ def test_a_bad_policy_and_a_new_layout_end_it_all(pins, tmp_path) -> None:
     with Daemon(HEAD + "  64603: [chdir]\n", *arguments).ready() as daemon:
         kill(daemon)
     bad = HEAD + "  64603: [chdirr]\n"
-    with Daemon(bad, *arguments, command=other(OTHER_LAYOUT)) as daemon:
+    with Daemon(bad, *arguments, command=altered(OTHER_LAYOUT)) as daemon:
         assert daemon.wait() == 78
     assert list(pins.iterdir()) == []

@@ -31,7 +31,7 @@ printf 'version: 1\\nusers:\\n  0: [chdir]\\n' >/tmp/policy
 python -m uidtraced.cli run --policy /tmp/policy --output json 2>/results/said >/results/events
 echo $? >/results/exit
 """
-INSIDE = {"amd64": ("hotplug.py",), "arm64": ("hotplug.py", "arm32.py")}
+INSIDE = {"amd64": ("machine.py",), "arm64": ("machine.py", "arm32.py")}
 
 
 @dataclass(frozen=True)

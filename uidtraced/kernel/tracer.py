@@ -105,7 +105,9 @@ class Tracer:
             )
             self._page.set("ring_bytes", self.ring.size)
             self._objects.keep()
-            self.guard = Guard(self._objects, self._page, self._classes, self._many, self._attach)
+            self.guard = Guard(
+                self._objects, self._page, self._classes, self._many, self._attach_again
+            )
             """Finds what others change."""
         except BaseException:
             self.close()
@@ -137,6 +139,8 @@ class Tracer:
         if self.adopted:
             with self._page.changing():  # the last daemon may have died amid a change
                 self.wait_for_programs()
+            if not self._page.get("results"):  # it may have died before it gave them up
+                self._give_up()
         else:
             self.books.make_room(NO_UID)
 
@@ -184,6 +188,21 @@ class Tracer:
         point = self._uring.tracepoint if program == "on_uring_submit" else None
         self._objects.attach(program, point)
 
+    def _attach_again(self, program: str) -> None:
+        """Attach *program*, which others detached.
+
+        Calls whose end it did not see are sent without results before it would take the end of
+        another call for theirs.
+        """
+        if program not in _RESULT_PROGRAMS:
+            self._attach(program)
+            return
+        self._page.set("results", 0)
+        self.wait_for_programs()
+        self._give_up()
+        self._attach(program)
+        self._page.set("results", 1)
+
     @property
     def sees_io_uring(self) -> bool:
         """Whether the kernel shows what is done through io_uring, in a way that we know."""
@@ -229,24 +248,31 @@ class Tracer:
         calls under way then are sent without results. A detached one costs nobody anything.
         """
         attached = [one for one in _RESULT_PROGRAMS if self._objects.attached(one)]
-        if wanted and "on_sys_exit" not in attached:
+        if wanted:
             for program in _RESULT_PROGRAMS:
+                if program in attached:
+                    continue
                 try:
                     self._attach(program)
                 except KernelError as error:
                     # tracepoint sched_prepare_exec came with Linux 6.10; without it some strings
                     # of execve stay unreadable
                     if program != "on_exec" or error.errno != errno.ENOENT:
-                        self._detach_results()
+                        if not self._page.get("results"):
+                            self._detach_results()
                         raise
             self._page.set("results", 1)
-        elif not wanted and attached:
+        elif attached:
             self._page.set("results", 0)
             self.wait_for_programs()
             self._detach_results()
             self.wait_for_programs()
-            for key in list(self._passages.keys(_TASK.size)):
-                self._objects.run("give_up", _TASK.unpack(key)[0])
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Send the calls that are under way without results; nobody keeps more of them now."""
+        for key in list(self._passages.keys(_TASK.size)):
+            self._objects.run("give_up", _TASK.unpack(key)[0])
 
     def _detach_results(self) -> None:
         for program in _RESULT_PROGRAMS:
