@@ -199,12 +199,14 @@ class _Service:
                 self._gap = gap(self._tracer, self._accounts, self._clock)
                 self._pump.emit(self._gap)
                 self._losses.tell(self._pump.emit)
+                self._pump.start()  # a policy may take long, or even end us; the ring goes on
             done = await self._reloader.start()
             if rest := self._tracer.end_predecessor():
                 self._gap = gap_anew(rest, self._clock)
                 self._pump.emit(self._gap)
             self._looked(done)
-            self._pump.start()
+            if not self._tracer.adopted:
+                self._pump.start()
             self._handle_signals()
             await self._control.start()
             self._start(self._reload())
@@ -233,12 +235,29 @@ class _Service:
         self._reloader.close()  # before detaching, since a look that is under way may attach
         if not self._tracer.survives_stop:
             self._tracer.detach()
-        await _drain(self._pump, self._losses)
+        await self._drain()
         self._pump.stop()
         if self._tracer.survives_stop:
             self._tracer.leave()
         else:
             self._tracer.end()
+
+    async def _drain(self) -> None:
+        """Write what is in the ring, for as long as a stop may take."""
+        pump, losses = self._pump, self._losses
+        if not pump.alive:
+            return
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        for _ in range(2):  # what is refused on the way is told of too
+            losses.tell(pump.emit, everything=True)
+            while not pump.drain_rest(deadline):
+                if time.monotonic() >= deadline:
+                    left = sum(one.pending for one in self._accounts.all())
+                    log.warning(
+                        "events_left_unwritten", count=left, reason="the output takes no more"
+                    )
+                    return
+                await asyncio.sleep(_DRAIN_RETRY_SECONDS)
 
     def _events(self, batch: memoryview, data: memoryview) -> Sequence[SyscallEvent]:
         events = self._decode(batch, data)
@@ -403,20 +422,6 @@ async def _serve(
     options: Options, tracer: Tracer, sink: Sink, names: UserNames, directory: PatientDirectory
 ) -> None:
     await _Service(options, tracer, sink, names, directory).run()
-
-
-async def _drain(pump: Pump, losses: Losses) -> None:
-    """Write what is in the ring, for as long as a stop may take."""
-    if not pump.alive:
-        return
-    deadline = time.monotonic() + _DRAIN_SECONDS
-    for _ in range(2):  # what is refused on the way is told of too
-        losses.tell(pump.emit, everything=True)
-        while not pump.drain_rest(deadline):
-            if time.monotonic() >= deadline:
-                log.warning("events_left_unwritten", reason="the output takes no more")
-                return
-            await asyncio.sleep(_DRAIN_RETRY_SECONDS)
 
 
 def _status(keeper: Keeper) -> str:

@@ -117,3 +117,17 @@ def test_a_reader_that_is_gone_ends_it_with_a_word_and_leaves_nothing(tmp_path) 
         assert daemon.wait(harness.WAIT_SECONDS) == 1
         log.join()
     assert "standard output: Broken pipe" in log.all[-1]["problem"]
+
+
+def test_a_stop_says_how_many_events_a_stuck_output_did_not_take() -> None:
+    with Daemon(HEAD + "  1000: [chdir]\n", "--ring-size", "65536").ready() as daemon:
+        daemon.records.stall()
+        daemon.narrow()
+        flood(1000, 5000)
+        (user,) = daemon.answer("status")["users"]
+        assert user["pending"] > 0
+        daemon.signal(signal.SIGTERM)
+        left = daemon.log.wait(lambda line: line["event"] == "events_left_unwritten")
+        daemon.records.go_on()
+        assert daemon.wait() == 0
+        assert left["count"] == user["pending"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness import COMMAND, Daemon, as_user, looping
+from harness import COMMAND, Daemon, altered, as_user, looping
 from uidtraced.kernel.libbpf import MapFd, check, ffi, lib
 
 HEAD = "version: 1\nusers:\n"
@@ -142,6 +142,29 @@ def test_a_policy_that_changed_meanwhile_is_compared_with_the_kernel(pins) -> No
         as_user(1000, "env", "--chdir=/", "true")
         event = daemon.records.wait(lambda one: one["event"] == "syscall" and one["uid"] == 1000)
         assert event["revision"] == 1  # its rule set has been in force since
+        assert daemon.stop() == 0
+
+
+SLOW = """
+import time
+from uidtraced.keeper import Keeper
+Keeper.start = lambda self: time.sleep(3600)
+"""
+
+
+def test_what_waits_is_written_while_the_policy_is_still_read(pins) -> None:
+    """Which may take long, and may end the daemon each time."""
+    policy = HEAD + "  1000: [chdir]\n"
+    with Daemon(policy, "--pin-dir", str(pins)).ready() as daemon:
+        kill(daemon)
+    as_user(1000, "env", "--chdir=/", "true")
+    with Daemon(policy, "--pin-dir", str(pins), command=altered(SLOW)) as daemon:
+        daemon.records.wait(lambda one: one["event"] == "syscall")
+        assert [one["event"] for one in daemon.records.all] == ["gap", "syscall"]
+        kill(daemon)
+    with Daemon(policy, "--pin-dir", str(pins)).ready() as daemon:
+        user = daemon.at_rest()[1000]
+        assert (user["matched"], user["written"]) == (1, 1)
         assert daemon.stop() == 0
 
 
