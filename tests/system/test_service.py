@@ -178,6 +178,43 @@ def test_while_the_journal_is_away_events_wait_and_the_policy_stays_current(mach
     assert (status["healthy"], status["since_start"]["tampered"]) == (True, 0)
 
 
+_FLOOD = """
+import os, select
+calls = 0
+while not select.select([0], [], [], 0)[0]:
+    for _ in range(1000):
+        os.chdir("/")
+    calls += 1000
+print(calls)
+"""
+_STEADY = "import os, time\nfor _ in range({}): os.chdir('/'); time.sleep(0.0009)"
+
+
+def test_who_floods_the_journal_takes_nothing_from_a_thousand_calls_a_second(machine):
+    calls = 4000
+    write_policy(machine, "version: 1\nusers:\n  alice: [chdir]\n  bin: [chdir]\n")
+    machine.run("systemctl", "start", "uidtraced")
+    python = ("/usr/bin/python3", "-S", "-c")
+    flood = machine.inside("setpriv", "--reuid", "alice", "--clear-groups", *python, _FLOOD)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(flood, **pipes) as process:
+        machine.as_user("bin", *python, _STEADY.format(calls))
+        flooded = int(process.communicate("stop\n")[0])
+    ask = ("/usr/local/bin/uidtraced", "status", "--format", "json")
+    deadline = time.monotonic() + 30
+    while True:
+        status = json.loads(machine.run(*ask, check=False))
+        users = {one["user"]: one for one in status["users"]}
+        if not any(one["pending"] for one in users.values()):
+            break
+        assert time.monotonic() < deadline, status
+    assert users["bin"]["written"] == users["bin"]["matched"] == calls
+    alice = users["alice"]
+    assert alice["ring_full"] > 0
+    assert alice["matched"] == alice["written"] + alice["ring_full"] == flooded
+    machine.shell("journalctl --rotate --vacuum-files=1")
+
+
 _SMALL_DISK = """
 mkdir -p /run/systemd/journald.conf.d /run/log/journal
 printf '[Journal]\\nStorage=volatile\\n' >/run/systemd/journald.conf.d/small.conf
