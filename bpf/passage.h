@@ -18,6 +18,7 @@
 #define MAX_LONG_PASSAGES 4096 /* of these, such with much data */
 #define MOST_OF_PLACES 4       /* one uid may have one part in so many of both */
 #define MAX_ERRNO 4095	       /* include/linux/err.h */
+#define ENOENT 2
 
 /* calls that are under way and whose event is due when they are over, by task */
 struct {
@@ -61,17 +62,16 @@ static __always_inline bool is_long(struct event *e)
 	return e->data_bytes > SMALL_DATA;
 }
 
-/* Store the event under the key, which may have one that was_long; 0, or why that cannot be. */
-static __always_inline long store(struct workspace *w, __u64 key, __u64 flags, bool was_long)
+/* Store the event under the key, which must be free; whether it is there. */
+static __always_inline bool store(struct workspace *w, __u64 key)
 {
-	long error;
-
-	if (is_long(&w->e) && bpf_map_update_elem(&long_passages, &key, w->data, flags))
-		return -1;
-	error = bpf_map_update_elem(&passages, &key, w, flags);
-	if (error && is_long(&w->e) && !was_long)
+	if (is_long(&w->e) && bpf_map_update_elem(&long_passages, &key, w->data, BPF_NOEXIST))
+		return false;
+	if (!bpf_map_update_elem(&passages, &key, w, BPF_NOEXIST))
+		return true;
+	if (is_long(&w->e))
 		bpf_map_delete_elem(&long_passages, &key);
-	return error;
+	return false;
 }
 
 /*
@@ -87,7 +87,7 @@ static __always_inline bool keep(struct workspace *w, __u64 key)
 	w->e.outcome = UIDTRACED_ENTERED;
 	if (!his || his->calls >= MAX_PASSAGES / MOST_OF_PLACES ||
 	    (is_long(&w->e) && his->long_calls >= MAX_LONG_PASSAGES / MOST_OF_PLACES) ||
-	    store(w, key, BPF_NOEXIST, false)) {
+	    !store(w, key)) {
 		before = bpf_map_lookup_elem(&passages, &key);
 		if (before)
 			before->e.outcome = UIDTRACED_UNKNOWN;
@@ -99,13 +99,21 @@ static __always_inline bool keep(struct workspace *w, __u64 key)
 	return true;
 }
 
-/* Count that what was kept has much data now. */
-static __always_inline void now_long(__u32 uid)
+/* Store more of an event that is kept, if it is still. */
+static __always_inline void store_again(struct workspace *w, __u64 key, bool was_long)
 {
-	__u32 share = share_of(uid);
+	__u32 share = share_of(w->e.uid);
 	struct under_way *his = bpf_map_lookup_elem(&under_way, &share);
+	long error;
 
-	if (his)
+	if (is_long(&w->e) && bpf_map_update_elem(&long_passages, &key, w->data, BPF_ANY))
+		return;
+	error = bpf_map_update_elem(&passages, &key, w, BPF_EXIST);
+	if (!is_long(&w->e))
+		return;
+	if (error == -ENOENT || (error && !was_long))
+		bpf_map_delete_elem(&long_passages, &key);
+	else if (!was_long && his)
 		__sync_fetch_and_add(&his->long_calls, 1);
 }
 

@@ -242,8 +242,7 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (w) {
 		was_long = is_long(&w->e);
 		read_again(w, false);
-		if (!store(w, key, BPF_ANY, was_long) && !was_long && is_long(&w->e))
-			now_long(w->e.uid);
+		store_again(w, key, was_long);
 	}
 	return 0;
 }
