@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import functools
 import gc
 import itertools
 import math
-import os
 import platform
 import resource
 import signal
 import sys
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from uidtraced import reconcile, systemd
+from uidtraced import systemd
 from uidtraced.accounts import Accounts
+from uidtraced.answers import Answers, Parts
 from uidtraced.control import Control
 from uidtraced.directory import PatientDirectory
 from uidtraced.drift import Drift
@@ -41,7 +42,6 @@ from uidtraced.kernel.ring import EVENT_OFFSETS, EVENT_SIZE
 from uidtraced.kernel.tracer import Tracer
 from uidtraced.lock import instance_lock
 from uidtraced.losses import Losses
-from uidtraced.planfile import to_plain
 from uidtraced.policy import SystemDirectory, call_name, name_of
 from uidtraced.policy.names import numbers
 from uidtraced.pump import Pump
@@ -49,15 +49,11 @@ from uidtraced.reload import Reloader
 from uidtraced.restart import gap, gap_anew, open_store, settle
 from uidtraced.rules import machine_abis
 from uidtraced.scrape import Scrape
-from uidtraced.status import Entries, SinceStart, Status
-from uidtraced.status import Kernel as KernelStatus
-from uidtraced.status import Output as OutputStatus
-from uidtraced.status import Policy as PolicyStatus
+from uidtraced.status import Entries
 from uidtraced.users import UserNames
-from uidtraced.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Coroutine, Sequence
     from pathlib import Path
 
     from uidtraced.drift import Tampering
@@ -68,12 +64,10 @@ if TYPE_CHECKING:
     from uidtraced.scrape import Address
 
 log = structlog.get_logger("daemon")
-_T = TypeVar("_T")
 
 _TICK_SECONDS: Final = 4.0
 _TICKS_A_SIGN: Final = 2
 """So many make one sign of life to systemd."""
-_NAMES_SECONDS: Final = 0.05
 _STOP_SECONDS: Final = 5.0
 _DRAIN_SECONDS: Final = 5.0
 _DRAIN_RETRY_SECONDS: Final = 0.02
@@ -165,8 +159,6 @@ class _Service:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._options = options
-        self._gap: GapRecord | None = None
-        self._asked = Worker("status")
         self._tracer = tracer
         self._clock = WallClock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -184,9 +176,21 @@ class _Service:
         self._losses = Losses(self._lost, self._has_limits, self._accounts, names, self._clock)
         self._drift = Drift(self._keeper, tracer)
         self._reloader = Reloader(options.policy, self._keeper, self._looked, self._inspect)
-        self._control = Control({"plan": self._tell_plan, "status": self._tell_status})
+        parts = Parts(
+            policy=options.policy,
+            output=str(resolve_output(options.output)),
+            tracer=tracer,
+            pump=self._pump,
+            keeper=self._keeper,
+            reloader=self._reloader,
+            accounts=self._accounts,
+            losses=self._losses,
+            drift=self._drift,
+            names=names,
+        )
+        self._answers = Answers(parts, self._clock.now())
+        self._control = Control({"plan": self._answers.plan, "status": self._answers.status})
         self._scrape = self._open_metrics(options.metrics)
-        self._started = self._clock.now()
 
     async def run(self) -> None:
         """Trace until a signal or a failure; raises the failure."""
@@ -196,14 +200,12 @@ class _Service:
             journal = find_journald()
             self._tracer.exclude_journal(journal or 0)
             if self._tracer.adopted:
-                self._gap = gap(self._tracer, self._accounts, self._clock)
-                self._pump.emit(self._gap)
+                self._note_gap(gap(self._tracer, self._accounts, self._clock))
                 self._losses.tell(self._pump.emit)
                 self._pump.start()  # a policy may take long, or even end us; the ring goes on
             done = await self._reloader.start()
             if rest := self._tracer.end_predecessor():
-                self._gap = gap_anew(rest, self._clock)
-                self._pump.emit(self._gap)
+                self._note_gap(gap_anew(rest, self._clock))
             self._looked(done)
             if not self._tracer.adopted:
                 self._pump.start()
@@ -229,7 +231,7 @@ class _Service:
         await self._control.stop()
         if self._scrape is not None:
             await self._scrape.stop()
-        self._asked.close(_STOP_SECONDS)
+        self._answers.close(_STOP_SECONDS)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_STOP_SECONDS)  # whatever they do: it ends
         self._reloader.close()  # before detaching, since a look that is under way may attach
@@ -305,6 +307,10 @@ class _Service:
                 systemd.alive()
             await asyncio.sleep(seconds)
 
+    def _note_gap(self, record: GapRecord) -> None:
+        self._answers.gap = record
+        self._pump.emit(record)
+
     def _looked(self, done: InForce | None) -> None:
         if done is not None:
             record = PolicyRecord(ts=self._clock.now(), event="policy", **asdict(done))
@@ -321,82 +327,13 @@ class _Service:
         for record in found.records(self._clock.now(), self._names):
             self._pump.emit(record)
 
-    async def _tell_plan(self) -> object:
-        """Return what is in the kernel, read while no change is under way."""
-        plan = await self._reloader.call(lambda: reconcile.read(self._tracer))
-        return {"revision": self._keeper.revision, "plan": to_plain(plan)}
-
-    async def _ask(self, job: Callable[[], _T]) -> _T:
-        """Do *job* beside the loop, and beside changes of the policy, which may take long."""
-        return await asyncio.wrap_future(self._asked.submit(job))
-
     def _open_metrics(self, address: Address | None) -> Scrape | None:
         """Return what will serve the metrics at *address*; None for none, which costs nothing."""
         if address is None:
             return None
         from uidtraced.metrics import render  # noqa: PLC0415  loads much that is for this alone
 
-        async def answer(accept: str) -> tuple[str, bytes]:
-            status = await self._status()
-            return await self._ask(lambda: render(status, accept))
-
-        return Scrape(address, answer)
-
-    async def _tell_status(self) -> object:
-        status = await self._status()
-        return await self._ask(status.plain)
-
-    async def _status(self) -> Status:
-        keeper, ring = self._keeper, self._tracer.ring
-        counters = await self._ask(self._tracer.books.counters)
-        if self._names.prepare(counters):
-            await asyncio.sleep(_NAMES_SECONDS)
-        sha256 = None if keeper.in_force is None else keeper.in_force.sha256
-        return Status(
-            pid=os.getpid(),
-            started=self._started,
-            problems=self._problems(),
-            policy=PolicyStatus(
-                str(self._options.policy),
-                sha256,
-                keeper.revision,
-                keeper.last_error,
-                tuple(sorted(keeper.stale)),
-                keeper.applied_at,
-            ),
-            plan=keeper.plan,
-            kernel=KernelStatus(
-                self._tracer.attached, ring.size, ring.pending_bytes(), self._tracer.batches
-            ),
-            output=OutputStatus(
-                str(resolve_output(self._options.output)), self._pump.lag_seconds()
-            ),
-            since_start=SinceStart(
-                gaps=int(self._gap is not None),
-                gap_seconds=0.0 if self._gap is None else self._gap.duration_ns / 1e9,
-                tampered=self._drift.total,
-            ),
-            accounts=await self._ask(self._accounts.all),
-        )
-
-    def _problems(self) -> list[str]:
-        found = []
-        if self._keeper.last_error is not None:
-            found.append(f"the policy as it is now was refused: {self._keeper.last_error}")
-        if self._keeper.stale:
-            found.append(f"no answer from the name service for {len(self._keeper.stale)} names")
-        if not self._reloader.alive:
-            found.append("changes of the policy are not noticed at once: the watcher has ended")
-        if self._losses.lately():
-            found.append("events were lost within the last minute: see the loss records")
-        if self._drift.error is not None:
-            found.append(f"what others changed could not be put right: {self._drift.error}")
-        if self._drift.lately():
-            found.append(
-                "others changed what is in the kernel within the last minute: "
-                "see the tamper records"
-            )
-        return found
+        return Scrape(address, functools.partial(self._answers.metrics, render))
 
     def _end(self) -> None:
         if not self._ended.done():
