@@ -17,7 +17,7 @@ from uidtraced.policy import call_name
 from uidtraced.rules import EVERYBODY, Block, Plan, RuleSet, Scope, ScopePlan, Uid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from uidtraced.kernel.guard import Guard
 
@@ -102,6 +102,7 @@ class Drift:
         self._looks = 0
         self._look_at = 0.0
         self._last = -_LATELY_SECONDS
+        self._frozen: set[str] = set()
         self.total = 0
         """Entries and programs that were found changed."""
         self.error: str | None = None
@@ -125,7 +126,7 @@ class Drift:
             self.error = str(error)
             self._plan = None  # look again at the next turn
         else:
-            self.error, self._keeper.settled = None, True
+            self.error, self._keeper.settled = _cure(self._frozen), True
         if not found.count:
             return None
         first, _ = found.told[0]
@@ -171,6 +172,11 @@ class Drift:
             blocks = {scope: one.blocks() for scope, one in plan.scopes.items()}
             kernel.guard.expect({s: (one.uids, blocks[s]) for s, one in plan.scopes.items()})
             self._plan = plan
+        frozen = set(kernel.guard.frozen()) - self._frozen
+        self._frozen |= frozen
+        found.add(
+            len(frozen), ((Wrong(one, "", "frozen", "not yet"), None) for one in sorted(frozen))
+        )
         classes = kernel.guard.put_classes_right()  # by which blocks find their rules
         found.add(len(classes), ((one, None) for one in classes))
         wrong = {
@@ -182,6 +188,13 @@ class Drift:
             reconcile.put_right(wrong, plan, kernel, self._keeper.revision)
         for scope, held in wrong.items():
             _tell(scope, held, plan.scopes.get(scope, _NOTHING), found)
+
+
+def _cure(frozen: Collection[str]) -> str | None:
+    """Return what to do about maps that nobody can change again; None where there are none."""
+    if not frozen:
+        return None
+    return f"{' and '.join(sorted(frozen))} frozen; systemctl stop uidtraced, and start it again"
 
 
 def _tell(scope: Scope, held: Found, right: ScopePlan, found: Tampering) -> None:

@@ -347,7 +347,7 @@ def _put_back(old: Plan, new: Plan, store: RuleStore, cause: Exception) -> NoRet
     except (UidtracedError, MemoryError) as second:
         raise ApplyError(
             f"the new policy could not be applied ({why}), nor the old one be put back "
-            f"({second}); restart the daemon"
+            f"({second}); stop the daemon and start it again"
         ) from cause
     raise ApplyError(
         f"the new policy could not be applied, what was in force is in force again: {why}"

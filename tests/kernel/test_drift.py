@@ -182,6 +182,24 @@ def test_a_class_that_others_change_is_put_right(how) -> None:
         assert tampers(daemon) == [record]
 
 
+def test_a_map_that_others_freeze_is_told_of_with_what_to_do() -> None:
+    with Daemon(POLICY).ready() as daemon:
+        bpftool("map", "freeze", "id", maps_of(daemon)["real"][0])
+        record = daemon.records.wait(lambda one: one["event"] == "tamper")
+        assert (record["object"], record["found"], record["restored"]) == (
+            *("real", "frozen"),
+            "not yet",
+        )
+        problems = daemon.status()["problems"]
+        assert problems[0].endswith("real frozen; systemctl stop uidtraced, and start it again")
+        daemon.write(POLICY + "  1002: [chdir]\n")
+        refused = daemon.log.wait(lambda line: line["event"] == "policy_refused")
+        assert "stop the daemon and start it again" in refused["problem"]
+        all_flow(daemon)
+        assert daemon.stop() == 0
+        assert tampers(daemon) == [record]
+
+
 def test_what_the_programs_are_told_is_put_right() -> None:
     with Daemon(POLICY).ready() as daemon:
         (number,) = maps_of(daemon)[".data.control"]

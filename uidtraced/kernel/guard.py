@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from uidtraced.errors import UnsupportedError
@@ -115,6 +116,11 @@ class Guard:
             and self._sum_in(blocks, BLOCK.size) == self._sums[blocks]
         )
 
+    def frozen(self) -> list[str]:
+        """Return the maps of rules that somebody froze (bpf(2)): nobody can change them again."""
+        names = [name for scope in Scope for name in (scope.value, f"{scope.value}_blocks")]
+        return [name for name in (*names, "classes") if _is_frozen(self._objects.maps[name].fd)]
+
     def put_classes_right(self) -> list[Wrong]:
         """Undo what others changed of the map of classes, by which blocks find their rules."""
         there = array("I", self._classes.there)
@@ -145,6 +151,11 @@ def _sum(keys: Any, key_bytes: int, values: Any, count: int) -> int:
         one if isinstance(one, ffi.CData) else ffi.from_buffer(one) for one in (keys, values)
     )
     return int(lib.uidtraced_sum(keys, key_bytes, values, count))
+
+
+def _is_frozen(map_fd: int) -> bool:
+    """Whether the kernel says so in fdinfo (bpf_map_show_fdinfo, kernel/bpf/syscall.c)."""
+    return "\nfrozen:\t1\n" in Path(f"/proc/self/fdinfo/{map_fd}").read_text()
 
 
 def _map(number: int) -> str:
