@@ -110,6 +110,8 @@ class Lines:
     def __init__(self, stream: Any, skip: Callable[[str], bool] | None = None) -> None:
         self.all: list[dict[str, Any]] = []
         self.skipped = 0
+        self.broken = ""
+        """The first line that is not JSON, and all after it."""
         self._skip = skip
         self.ended = False
         self._changed = threading.Condition()
@@ -125,8 +127,13 @@ class Lines:
             if self._skip is not None and self._skip(line):
                 self.skipped += 1
                 continue
+            try:
+                found = json.loads(line)
+            except ValueError:
+                self.broken = line + stream.read()
+                break
             with self._changed:
-                self.all.append(json.loads(line))
+                self.all.append(found)
                 self._changed.notify_all()
         with self._changed:
             self.ended = True
@@ -153,13 +160,14 @@ class Lines:
                     at += 1
                 left = deadline - time.monotonic()
                 if self.ended or left <= 0:
-                    raise AssertionError(f"no such line among {self.all[-5:]}")
+                    raise AssertionError(f"no such line among {self.all[-5:]}\n{self.broken}")
                 self._changed.wait(left)
 
     def join(self) -> None:
         """Wait for the stream's end."""
         self._thread.join(WAIT_SECONDS)
         assert self.ended
+        assert not self.broken, self.broken
 
 
 class Daemon:

@@ -155,7 +155,10 @@ def _sum(keys: Any, key_bytes: int, values: Any, count: int) -> int:
 
 def _is_frozen(map_fd: int) -> bool:
     """Whether the kernel says so in fdinfo (bpf_map_show_fdinfo, kernel/bpf/syscall.c)."""
-    return "\nfrozen:\t1\n" in Path(f"/proc/self/fdinfo/{map_fd}").read_text()
+    try:
+        return "\nfrozen:\t1\n" in Path(f"/proc/self/fdinfo/{map_fd}").read_text()
+    except OSError:  # no fd to spare, say: what else a look finds is put right all the same
+        return False
 
 
 def _map(number: int) -> str:
