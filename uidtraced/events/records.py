@@ -169,7 +169,7 @@ class GapRecord(msgspec.Struct, frozen=True):
     event: Literal["gap"]
     """The kind of record."""
     since: str
-    """When the daemon before this one was last seen alive, to three seconds."""
+    """When the daemon before this one was last seen alive, to five seconds."""
     duration_ns: int
     """From then to when this one took over."""
     lost: int
