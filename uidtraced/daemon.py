@@ -195,35 +195,39 @@ class _Service:
     async def run(self) -> None:
         """Trace until a signal or a failure; raises the failure."""
         try:
-            if self._scrape is not None:
-                await self._scrape.start()
-            journal = find_journald()
-            self._tracer.exclude_journal(journal or 0)
-            if self._tracer.adopted:
-                self._note_gap(gap(self._tracer, self._accounts, self._clock))
-                self._losses.tell(self._pump.emit)
-                self._pump.start()  # a policy may take long, or even end us; the ring goes on
-            done = await self._reloader.start()
-            if rest := self._tracer.end_predecessor():
-                self._note_gap(gap_anew(rest, self._clock))
-            self._looked(done)
-            if not self._tracer.adopted:
-                self._pump.start()
             self._handle_signals()
-            await self._control.start()
-            self._start(self._reload())
-            self._start(self._reloader.run())
-            self._start(follow_journald(self._tracer.exclude_journal, journal))
-            self._start(self._tick())
-            settle(self._tracer.store)
-            systemd.ready(_status(self._keeper))
-            gc.freeze()  # what stays need not be looked at again and again while events come
-            log.info("tracing", revision=self._keeper.revision)
+            self._start(self._begin())
             await self._ended
         finally:
             systemd.stopping()
             await self._stop()
         log.info("stopped", revision=self._keeper.revision)
+
+    async def _begin(self) -> None:
+        """Bring the policy into force, and begin all that goes on from then."""
+        if self._scrape is not None:
+            await self._scrape.start()
+        journal = find_journald()
+        self._tracer.exclude_journal(journal or 0)
+        if self._tracer.adopted:
+            self._note_gap(gap(self._tracer, self._accounts, self._clock))
+            self._losses.tell(self._pump.emit)
+            self._pump.start()  # a policy may take long, or even end us; the ring goes on
+        done = await self._reloader.start()
+        if rest := self._tracer.end_predecessor():
+            self._note_gap(gap_anew(rest, self._clock))
+        self._looked(done)
+        if not self._tracer.adopted:
+            self._pump.start()
+        await self._control.start()
+        self._start(self._reload())
+        self._start(self._reloader.run())
+        self._start(follow_journald(self._tracer.exclude_journal, journal))
+        self._start(self._tick())
+        settle(self._tracer.store)
+        systemd.ready(_status(self._keeper))
+        gc.freeze()  # what stays need not be looked at again and again while events come
+        log.info("tracing", revision=self._keeper.revision)
 
     async def _stop(self) -> None:
         for task in self._tasks:

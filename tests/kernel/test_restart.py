@@ -168,6 +168,20 @@ def test_what_waits_is_written_while_the_policy_is_still_read(pins) -> None:
         assert daemon.stop() == 0
 
 
+def test_a_stop_while_the_policy_is_still_read_loses_nothing(pins) -> None:
+    policy = HEAD + "  1000: [chdir]\n"
+    with Daemon(policy, "--pin-dir", str(pins)).ready() as daemon:
+        kill(daemon)
+    with Daemon(policy, "--pin-dir", str(pins), command=altered(SLOW)) as daemon:
+        daemon.records.wait(lambda one: one["event"] == "gap")
+        daemon.signal(signal.SIGSTOP)
+        as_user(1000, "env", "--chdir=/", "true")
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGCONT):
+            daemon.signal(number)
+        assert daemon.wait() == 0
+        assert [one["event"] for one in daemon.records.all] == ["gap", "syscall"]
+
+
 def test_a_bad_policy_at_a_restart_leaves_in_force_what_was(pins) -> None:
     policy = HEAD + "  1000: [chdir]\n"
     with Daemon(policy, "--pin-dir", str(pins)).ready() as daemon:
