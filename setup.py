@@ -9,10 +9,6 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
-BPF_SOURCES = (
-    *("uidtraced.bpf.c", "abi.h", "control.h", "data.h", "event.h", "exe.h", "limit.h"),
-    *("passage.h", "rules.h", "send.h", "share.h", "task.h", "uring.h", "vmlinux.h"),
-)
 TARGET_ARCH = {"x86_64": "x86", "aarch64": "arm64"}
 
 
@@ -42,10 +38,6 @@ class BuildExt(build_ext):
         subprocess.run(command, check=True)
         strip = os.environ.get("LLVM_STRIP", "llvm-strip")
         subprocess.run([strip, "-g", str(out)], check=True)  # DWARF goes, BTF stays
-
-    def get_source_files(self) -> list[str]:
-        """Name the BPF sources too, for the source distribution."""
-        return [*super().get_source_files(), *(f"bpf/{name}" for name in BPF_SOURCES)]
 
 
 setup(cffi_modules=["uidtraced/kernel/_build.py:ffibuilder"], cmdclass={"build_ext": BuildExt})
