@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import struct
+import sys
 
 import pytest
 from hypothesis import given
@@ -86,6 +87,15 @@ def test_no_comm_forges_a_line_or_a_field(raw) -> None:
     names = [name for name, _ in parse_entry(journal_entry(hostile))]
     assert names == [name for name, _ in parse_entry(journal_entry(EVENT))]
     assert dict(parse_entry(journal_entry(hostile)))["UIDTRACE_COMM"] == hostile.comm.encode()
+
+
+@pytest.mark.parametrize("of", [list, tuple, iter])
+def test_lines_leave_nothing_in_memory(of) -> None:
+    json_lines(of([POLICY]))
+    before = sys.getallocatedblocks()
+    for _ in range(1000):
+        json_lines(of([POLICY]))
+    assert sys.getallocatedblocks() - before < 500
 
 
 def test_json_says_what_is_not_seen_as_an_escape() -> None:

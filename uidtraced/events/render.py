@@ -42,7 +42,8 @@ _encoder: Final = msgspec.json.Encoder()
 
 def json_lines(records: Iterable[Record]) -> bytes:
     """Return a JSON object a line for each record; what is not seen is escaped in it."""
-    return _seen(_encoder.encode_lines(records))
+    # a list: of all else msgspec (0.22) keeps the iterator for ever
+    return _seen(_encoder.encode_lines(list(records)))
 
 
 def _seen(said: bytes) -> bytes:
