@@ -130,7 +130,8 @@ class Lines:
             try:
                 found = json.loads(line)
             except ValueError:
-                self.broken = line + stream.read()
+                self.broken = line
+                self.broken += stream.read()
                 break
             with self._changed:
                 self.all.append(found)

@@ -202,6 +202,20 @@ def test_a_map_that_others_freeze_is_told_of_with_what_to_do() -> None:
         assert tampers(daemon) == [record]
 
 
+def test_accounts_that_others_freeze_go_on_and_are_told_of() -> None:
+    with Daemon(POLICY).ready() as daemon:
+        bpftool("map", "freeze", "id", maps_of(daemon)["accounts"][0])
+        for _ in range(2):
+            all_flow(daemon)
+        record = daemon.records.wait(lambda one: one["event"] == "tamper")
+        assert (record["object"], record["found"]) == ("accounts", "frozen")
+        assert daemon.edit(POLICY + "  1002: [chdir]\n")["created"] == 1
+        user = daemon.at_rest()[1000]
+        assert user["matched"] == user["written"] == 2
+        assert daemon.status()["problems"][0].endswith("stop uidtraced, and start it again")
+        assert daemon.stop() == 0
+
+
 def test_what_the_programs_are_told_is_put_right() -> None:
     with Daemon(POLICY).ready() as daemon:
         (number,) = maps_of(daemon)[".data.control"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from uidtraced.errors import PermissionDeniedError
 from uidtraced.kernel.keys import KEY
 from uidtraced.kernel.libbpf import check, ffi, lib
 from uidtraced.rules import Uid
@@ -83,11 +85,12 @@ class KernelBooks:
         }
 
     def save_accounts(self, rows: Mapping[Uid, SavedAccount]) -> None:
-        """Save *rows* by uid."""
+        """Save *rows* by uid; not where somebody froze the map, of which `Guard.frozen` tells."""
         if rows:
             keys = b"".join(KEY.pack(uid) for uid in rows)
             values = b"".join(_ACCOUNT.pack(*row) for row in rows.values())
-            self._accounts.update_batch(keys, values, len(rows))
+            with contextlib.suppress(PermissionDeniedError):
+                self._accounts.update_batch(keys, values, len(rows))
 
     def lost(self) -> int:
         """Return how many events found the ring full, of all uids together: cheap to ask."""

@@ -25,6 +25,8 @@ Entries: TypeAlias = "tuple[Mapping[Uid, RuleSet], Mapping[Block, RuleSet]]"
 """What a scope has for uids one by one, and for blocks."""
 
 _SEES: Final = "on_sys_enter"
+_WRITTEN: Final = ("classes", "waits", "counts", "accounts")
+"""To what the daemon writes beside the maps of scopes."""
 _2_64: Final = 2**64
 
 
@@ -117,9 +119,10 @@ class Guard:
         )
 
     def frozen(self) -> list[str]:
-        """Return the maps of rules that somebody froze (bpf(2)): nobody can change them again."""
+        """Return the maps that somebody froze (bpf(2)): nobody can write to them again."""
         names = [name for scope in Scope for name in (scope.value, f"{scope.value}_blocks")]
-        return [name for name in (*names, "classes") if _is_frozen(self._objects.maps[name].fd)]
+        names += _WRITTEN
+        return [name for name in names if _is_frozen(self._objects.maps[name].fd)]
 
     def put_classes_right(self) -> list[Wrong]:
         """Undo what others changed of the map of classes, by which blocks find their rules."""
