@@ -291,17 +291,17 @@ class Machine:
         self._since_us = time.time_ns() // 1000
 
     @property
-    def since_s(self) -> int:
-        """The second, since 1970, from which on the journal matters."""
-        return self._since_us // 1_000_000
+    def since(self) -> str:
+        """From when on the journal matters, in journalctl's words: to the microsecond."""
+        seconds, us = divmod(self._since_us, 1_000_000)
+        return f"--since=@{seconds}.{us:06}"
 
     def journal(self, *matches: str) -> list[dict[str, Any]]:
         """Return the unit's journal entries that match, the oldest first."""
         self.run("journalctl", "--sync")
-        since = f"--since=@{self.since_s}"
-        said = self.run("journalctl", "-u", "uidtraced", "-o", "json", "--all", since, *matches)
-        found = [json.loads(line) for line in said.split("\n") if line.startswith("{")]
-        return [one for one in found if int(one["__REALTIME_TIMESTAMP"]) > self._since_us]
+        command = ("journalctl", "-u", "uidtraced", "-o", "json", "--all", self.since)
+        said = self.run(*command, *matches)
+        return [json.loads(line) for line in said.split("\n") if line.startswith("{")]
 
     def wait_journal(self, count: int, *matches: str) -> list[dict[str, Any]]:
         """Wait for *count* entries and return them."""
